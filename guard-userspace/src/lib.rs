@@ -1,0 +1,5 @@
+//! Everything of guard that runs in userspace; the binary `guard` is a thin front to it.
+//!
+//! The modules stand in the order of the data's way: policy text comes in at the top.
+
+pub mod policy;

@@ -1,0 +1,498 @@
+//! What a policy says. The parser builds it, the compiler reads it; nothing here decides anything.
+//!
+//! Every part that a message or `guard policy explain` may point at carries its [`Span`]. Equality between
+//! models ignores spans, so "formatting kept the meaning" is `==`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::glob::Glob;
+use super::source::{Source, Span, Spanned};
+
+/// One policy document.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub name: Spanned<String>,
+    /// Always 1 so far.
+    pub version: u32,
+    pub source: Arc<Source>,
+    pub applies_to: Vec<Spanned<Selector>>,
+    pub mode: Mode,
+    /// Set: this document is the candidate for the named policy. It is decided on the same events and recorded
+    /// beside the active verdict, never enforced.
+    pub candidate_for: Option<Spanned<String>>,
+    /// Always connectable, and cannot be bound by a domain. Never port 0, never an unspecified address.
+    pub gateway: Vec<Spanned<SocketAddr>>,
+    pub audit: Audit,
+    pub sections: Sections,
+    pub boundary: Boundary,
+    pub limits: Limits,
+    /// In the order of the file; names are unique.
+    pub profiles: Vec<Profile>,
+    pub escalation: Escalation,
+    pub tests: Vec<Test>,
+}
+
+impl Policy {
+    pub fn profile(&self, name: &str) -> Option<&Profile> {
+        self.profiles.iter().find(|profile| profile.name.value == name)
+    }
+
+    /// What the policy itself answers for `action` when no rule matches.
+    pub fn default_for(&self, action: Action) -> Effect {
+        match self.sections.get(action).and_then(|section| section.default.as_ref()) {
+            Some(stated) => stated.value.clone(),
+            None => Effect::unstated(action),
+        }
+    }
+}
+
+/// Spans and source left out: two documents are equal when they say the same.
+impl PartialEq for Policy {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.version == other.version
+            && self.applies_to == other.applies_to
+            && self.mode == other.mode
+            && self.candidate_for == other.candidate_for
+            && self.gateway == other.gateway
+            && self.audit == other.audit
+            && self.sections == other.sections
+            && self.boundary == other.boundary
+            && self.limits == other.limits
+            && self.profiles == other.profiles
+            && self.escalation == other.escalation
+            && self.tests == other.tests
+    }
+}
+
+/// Which cgroups a policy governs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// Glob over cgroup v2 paths: `/agents.slice/**`.
+    Cgroup(Glob),
+    /// Glob over the last `.service`, `.scope` or `.slice` component of a cgroup path: `claude-*.service`.
+    Unit(Glob),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mode {
+    #[default]
+    Enforce,
+    Shadow,
+}
+
+/// What a rule section is about. The order is the order of sections in a canonical file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    Exec,
+    Load,
+    Connect,
+    Listen,
+    Write,
+    Read,
+}
+
+impl Action {
+    pub const ALL: [Self; 6] = [Self::Exec, Self::Load, Self::Connect, Self::Listen, Self::Write, Self::Read];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exec => "exec",
+            Self::Load => "load",
+            Self::Connect => "connect",
+            Self::Listen => "listen",
+            Self::Write => "write",
+            Self::Read => "read",
+        }
+    }
+
+    /// Actions whose default nobody may leave to chance.
+    pub const fn needs_default(self) -> bool {
+        matches!(self, Self::Exec | Self::Connect | Self::Write)
+    }
+}
+
+/// The bare verdict, laxest first, so that the derived order is "stricter than".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    Allow,
+    Throttle,
+    Sandbox,
+    Escalate,
+    Block,
+}
+
+impl Verdict {
+    pub const ALL: [Self; 5] = [Self::Allow, Self::Throttle, Self::Sandbox, Self::Escalate, Self::Block];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Throttle => "throttle",
+            Self::Sandbox => "sandbox",
+            Self::Escalate => "escalate",
+            Self::Block => "block",
+        }
+    }
+}
+
+/// A verdict together with what it needs to be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    Allow,
+    Throttle(Budget),
+    Sandbox { profile: Spanned<String> },
+    Escalate,
+    Block,
+}
+
+impl Effect {
+    pub const fn verdict(&self) -> Verdict {
+        match self {
+            Self::Allow => Verdict::Allow,
+            Self::Throttle(_) => Verdict::Throttle,
+            Self::Sandbox { .. } => Verdict::Sandbox,
+            Self::Escalate => Verdict::Escalate,
+            Self::Block => Verdict::Block,
+        }
+    }
+
+    /// What an absent section, or one without `default`, means. The parser refuses a policy in which exec, connect or
+    /// write is unstated; block is what they would mean all the same.
+    pub const fn unstated(action: Action) -> Self {
+        match action {
+            Action::Load | Action::Read => Self::Allow,
+            Action::Exec | Action::Connect | Action::Listen | Action::Write => Self::Block,
+        }
+    }
+}
+
+/// `rate: 600/1h, burst: 600`: `count` per `per`, with at most `burst` at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    pub count: u32,
+    pub per: Duration,
+    pub burst: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Audit {
+    pub allows: AuditAllows,
+    pub on_loss: OnLoss,
+    pub argv: AuditArgv,
+}
+
+/// Which allowed actions leave a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuditAllows {
+    Every,
+    #[default]
+    First,
+    None,
+}
+
+/// What happens to an action for whose record there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLoss {
+    #[default]
+    Block,
+    Allow,
+}
+
+/// Arguments hold secrets, so the log has their digest unless the policy asks for the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuditArgv {
+    #[default]
+    Digest,
+    Text,
+}
+
+/// The six rule sections; `None` where the document has no such key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sections {
+    pub exec: Option<Section>,
+    pub load: Option<Section>,
+    pub connect: Option<Section>,
+    pub listen: Option<Section>,
+    pub write: Option<Section>,
+    pub read: Option<Section>,
+}
+
+impl Sections {
+    pub const fn get(&self, action: Action) -> Option<&Section> {
+        match action {
+            Action::Exec => self.exec.as_ref(),
+            Action::Load => self.load.as_ref(),
+            Action::Connect => self.connect.as_ref(),
+            Action::Listen => self.listen.as_ref(),
+            Action::Write => self.write.as_ref(),
+            Action::Read => self.read.as_ref(),
+        }
+    }
+
+    pub const fn get_mut(&mut self, action: Action) -> &mut Option<Section> {
+        match action {
+            Action::Exec => &mut self.exec,
+            Action::Load => &mut self.load,
+            Action::Connect => &mut self.connect,
+            Action::Listen => &mut self.listen,
+            Action::Write => &mut self.write,
+            Action::Read => &mut self.read,
+        }
+    }
+
+    /// The sections that are there, in canonical order.
+    pub fn iter(&self) -> impl Iterator<Item = (Action, &Section)> {
+        Action::ALL.into_iter().filter_map(|action| self.get(action).map(|section| (action, section)))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Section {
+    pub span: Span,
+    /// Only allow, escalate or block: a throttle or sandbox needs a rule to be named by.
+    pub default: Option<Spanned<Effect>>,
+    pub rules: Vec<Rule>,
+}
+
+impl PartialEq for Section {
+    fn eq(&self, other: &Self) -> bool {
+        self.default == other.default && self.rules == other.rules
+    }
+}
+
+impl Eq for Section {}
+
+/// One rule. Which of the matching fields may be set depends on the section; the others are empty:
+/// exec has `paths`, `except` and `args`; load, write and read have `paths` and `except`; connect has `to` and
+/// `unix` (the rule matches when any of either does) and `except` over the `unix` names; listen has `ports`.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Unique within the whole document.
+    pub id: Spanned<String>,
+    pub span: Span,
+    pub paths: Vec<Glob>,
+    pub except: Vec<Glob>,
+    /// Patterns for the first, second … argument that is not an option (does not begin with `-`); a prefix. An argument
+    /// right behind an option without `=` may be that option's value: a rule stricter than allow matches if
+    /// any reading of the line matches, an allow only if every reading does.
+    pub args: Vec<Glob>,
+    pub to: Vec<NetTarget>,
+    /// Names of unix sockets: a path, or `@name` for an abstract one.
+    pub unix: Vec<Glob>,
+    pub ports: Vec<PortTarget>,
+    pub effect: Spanned<Effect>,
+    pub reason: Option<Spanned<String>>,
+    pub remedy: Option<Spanned<String>>,
+    /// Decide and record this rule, let it through.
+    pub shadow: bool,
+}
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.paths == other.paths
+            && self.except == other.except
+            && self.args == other.args
+            && self.to == other.to
+            && self.unix == other.unix
+            && self.ports == other.ports
+            && self.effect == other.effect
+            && self.reason == other.reason
+            && self.remedy == other.remedy
+            && self.shadow == other.shadow
+    }
+}
+
+impl Eq for Rule {}
+
+/// `10.1.0.0/16:443/tcp`: the destinations of a connect rule.
+#[derive(Debug, Clone)]
+pub struct NetTarget {
+    pub span: Span,
+    pub text: String,
+    pub addr: AddrSet,
+    /// Sorted, disjoint, never empty; no port written means one range over all of them.
+    pub ports: Vec<PortRange>,
+    pub proto: Proto,
+}
+
+impl PartialEq for NetTarget {
+    fn eq(&self, other: &Self) -> bool {
+        self.addr == other.addr && self.ports == other.ports && self.proto == other.proto
+    }
+}
+
+impl Eq for NetTarget {}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AddrSet {
+    /// `*`: every IPv4 and every IPv6 address.
+    Any,
+    Net(Cidr),
+}
+
+/// A network. Host bits are zero, and an IPv4-mapped IPv6 network is the IPv4 one, so an IPv6 network here never
+/// means a mapped address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cidr {
+    pub addr: IpAddr,
+    pub prefix: u8,
+}
+
+/// Both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl PortRange {
+    pub const ALL: Self = Self { first: 0, last: u16::MAX };
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Proto {
+    Tcp,
+    Udp,
+    #[default]
+    Any,
+}
+
+/// `8000-8999/tcp`: the local ports of a listen rule.
+#[derive(Debug, Clone)]
+pub struct PortTarget {
+    pub span: Span,
+    pub text: String,
+    pub ports: Vec<PortRange>,
+    pub proto: Proto,
+}
+
+impl PartialEq for PortTarget {
+    fn eq(&self, other: &Self) -> bool {
+        self.ports == other.ports && self.proto == other.proto
+    }
+}
+
+impl Eq for PortTarget {}
+
+/// Everything that can break the boundary is blocked inside a domain, except what is named here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Boundary {
+    pub allow: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Limits {
+    pub max_runtime: Option<Spanned<Duration>>,
+    pub max_tasks: Option<Spanned<u64>>,
+    pub max_memory: Option<Spanned<u64>>,
+    pub max_bytes_out: Option<Spanned<u64>>,
+}
+
+/// A tighter life that a `sandbox` verdict moves a task's tree into, one way.
+///
+/// A profile is joined with the policy it belongs to, the stricter answer wins: entering one can only take away. With
+/// `inherit: true` it may leave sections unstated; without, exec, connect and write must state their default.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    pub name: Spanned<String>,
+    pub span: Span,
+    pub inherit: bool,
+    /// `None`: the policy's gateway if `inherit`, else none. `Some(vec![])`: none.
+    pub gateway: Option<Vec<Spanned<SocketAddr>>>,
+    pub sections: Sections,
+}
+
+impl PartialEq for Profile {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.inherit == other.inherit
+            && self.gateway == other.gateway
+            && self.sections == other.sections
+    }
+}
+
+impl Eq for Profile {}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Escalation {
+    /// Stated wherever some rule or default escalates; the parser sees to it.
+    pub timeout: Option<Spanned<Duration>>,
+    pub on_timeout: OnTimeout,
+    pub max_pending: u32,
+    pub max_pending_per_session: u32,
+}
+
+impl Default for Escalation {
+    fn default() -> Self {
+        Self { timeout: None, on_timeout: OnTimeout::Block, max_pending: 32, max_pending_per_session: 4 }
+    }
+}
+
+/// A request that nobody answered is never let through; the key exists so that a reader sees it stated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnTimeout {
+    #[default]
+    Block,
+}
+
+/// One line of `tests:`.
+#[derive(Debug, Clone)]
+pub struct Test {
+    pub name: Spanned<String>,
+    pub span: Span,
+    pub request: Spanned<Request>,
+    pub expect: Spanned<Verdict>,
+    pub rule: Option<Spanned<String>>,
+    /// Ask as a task that already lives in this profile.
+    pub profile: Option<Spanned<String>>,
+}
+
+impl PartialEq for Test {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.request == other.request
+            && self.expect == other.expect
+            && self.rule == other.rule
+            && self.profile == other.profile
+    }
+}
+
+/// Something a task tries, as `tests:` and `guard policy explain` write it. Paths are resolved, absolute, raw bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// `argv[0]` included, as the kernel sees it.
+    Exec {
+        path: Vec<u8>,
+        argv: Vec<Vec<u8>>,
+    },
+    Load(Vec<u8>),
+    Connect {
+        to: SocketAddr,
+        proto: Proto,
+    },
+    /// A unix socket: a path, or `@name`.
+    ConnectUnix(Vec<u8>),
+    Listen {
+        port: u16,
+        proto: Proto,
+    },
+    Write(Vec<u8>),
+    Read(Vec<u8>),
+}
+
+impl Request {
+    pub const fn action(&self) -> Action {
+        match self {
+            Self::Exec { .. } => Action::Exec,
+            Self::Load(_) => Action::Load,
+            Self::Connect { .. } | Self::ConnectUnix(_) => Action::Connect,
+            Self::Listen { .. } => Action::Listen,
+            Self::Write(_) => Action::Write,
+            Self::Read(_) => Action::Read,
+        }
+    }
+}
