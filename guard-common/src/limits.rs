@@ -1,0 +1,30 @@
+//! Every bound, each with its reason.
+
+/// Words of one arena: 4 MiB, the largest map value that `bpf(2)` can read and write (`KMALLOC_MAX_SIZE`).
+pub const ARENA_WORDS: u32 = 1 << 19;
+/// Index mask of an arena; the verifier needs a power of two.
+pub const ARENA_MASK: u32 = ARENA_WORDS - 1;
+/// Longest path the kernel itself hands out (`PATH_MAX`); a longer one is its own reason code and blocks.
+pub const PATH_MAX: usize = 4096;
+/// Longest file name (`NAME_MAX`).
+pub const NAME_MAX: usize = 255;
+/// Steps of one path walk: 2,048 components of one byte fill `PATH_MAX`, the rest is for mount crossings.
+pub const WALK_STEPS: u32 = 2200;
+/// Policies joined on one cgroup, profiles included: each costs one walk of its automaton.
+pub const POLICIES_PER_DOMAIN: usize = 4;
+/// Domains of one generation; a domain descriptor is [`crate::table::DOMAIN_WORDS`] words of the arena.
+pub const DOMAINS: u32 = 1024;
+/// Rules of one section of one policy: the rule's index has 14 bits in an answer, four values are reserved.
+pub const RULES: usize = (1 << 14) - 4;
+/// Profiles of one policy: eight bits in an answer.
+pub const PROFILES: usize = 255;
+/// Governed cgroups, nested ones included.
+pub const CGROUPS: u32 = 65_536;
+/// Bits of the filter that spares tasks outside every domain the look-up in the cgroup map.
+pub const CGROUP_FILTER_BITS: u32 = 65_536;
+/// Bytes of the kernel's event ring.
+pub const RING_BYTES: u32 = 8 << 20;
+/// Remembered allows of `audit: {allows: first}`.
+pub const SEEN: u32 = 65_536;
+/// Launchers known by inode.
+pub const LAUNCHERS: u32 = 64;

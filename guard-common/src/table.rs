@@ -1,0 +1,250 @@
+//! The arena: one array of 64-bit words that holds a whole generation of compiled policy.
+//!
+//! Automata are deterministic and stored by row displacement. A state is the index of its header word:
+//! the high half is the state's [`Answer`], the low half the state that every byte without an edge of its
+//! own leads to. The edge for byte `c` lies at `state + 1 + c`; its high half names the state that owns it,
+//! its low half the next state. Rows overlap; the owner check tells them apart. An answer has its top bit
+//! set and a state index never has, so a header is never taken for an edge. The zero word makes state 0 the
+//! dead state.
+//!
+//! Word 0 is that dead state, words 1 to 15 the header, then the domain descriptors, then the automata.
+
+use crate::abi::{Action, Verdict};
+use crate::limits::{ARENA_MASK, POLICIES_PER_DOMAIN};
+
+/// First half: a magic that no zeroed or foreign map has; second half: the version of this layout.
+pub const MAGIC: u64 = 0x6775_6172_6400_0001;
+/// Header words.
+pub const AT_MAGIC: u32 = 1;
+pub const AT_GENERATION: u32 = 2;
+pub const AT_DOMAINS: u32 = 3;
+/// Start state of the automaton over cgroup paths, whose answers carry a domain instead of a rule.
+pub const AT_CGROUPS: u32 = 4;
+/// Four words of SHA-256 over the policies' texts, for `guard status` and the records.
+pub const AT_SHA256: u32 = 5;
+/// Index of the first domain descriptor; domain 0 is "outside" and all zero.
+pub const DOMAINS_AT: u32 = 16;
+/// Words of a domain descriptor.
+pub const DOMAIN_WORDS: u32 = 64;
+/// The state that accepts nothing and never leaves itself.
+pub const DEAD: u32 = 0;
+
+/// Word offsets inside a domain descriptor.
+pub mod domain {
+    /// [`super::DomainFlags`].
+    pub const FLAGS: u32 = 0;
+    /// Boundary items the domain's policies all open, one bit each.
+    pub const BOUNDARY: u32 = 1;
+    /// Capabilities the domain keeps, one bit each.
+    pub const CAPS: u32 = 2;
+    /// `limits: max_bytes_out`, 0 for none.
+    pub const BYTES_OUT: u32 = 3;
+    /// One word for each joined policy: unit id in the low half, [`super::POLICY_SHADOW`] in the high half.
+    pub const POLICIES: u32 = 4;
+    /// For each action, for each joined policy: a word of start states (low: first automaton, high:
+    /// second, 0 for none) and a word with the default answer in its low half.
+    pub const ACTIONS: u32 = 8;
+}
+
+/// The policy decides and records, and lets through.
+pub const POLICY_SHADOW: u32 = 1;
+
+/// Flags of a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DomainFlags(pub u64);
+
+impl DomainFlags {
+    /// The descriptor is in use.
+    pub const LIVE: u64 = 1;
+    /// Every joined policy is in shadow mode: the boundary is recorded, not enforced.
+    pub const SHADOW: u64 = 1 << 1;
+    /// `audit: allows: every`.
+    pub const ALLOWS_EVERY: u64 = 1 << 2;
+    /// `audit: allows: none`.
+    pub const ALLOWS_NONE: u64 = 1 << 3;
+    /// `audit: on_loss: allow`: an event that finds no room is counted and does not block.
+    pub const LOSS_ALLOWS: u64 = 1 << 4;
+    /// The policy asks for the text of argv in records.
+    pub const ARGV_TEXT: u64 = 1 << 5;
+    /// Bits 8 to 15: how many policies are joined.
+    pub const POLICIES_SHIFT: u32 = 8;
+
+    #[inline(always)]
+    pub const fn has(self, flag: u64) -> bool {
+        self.0 & flag != 0
+    }
+
+    #[inline(always)]
+    pub const fn policies(self) -> u32 {
+        ((self.0 >> Self::POLICIES_SHIFT) & 0xff) as u32
+    }
+}
+
+/// Index of a domain's descriptor.
+#[inline(always)]
+pub const fn domain_at(id: u32) -> u32 {
+    DOMAINS_AT + id * DOMAIN_WORDS
+}
+
+/// Index of the start-state word of one action of the n-th joined policy; the default follows it.
+#[inline(always)]
+pub const fn starts_at(id: u32, action: Action, n: u32) -> u32 {
+    domain_at(id) + domain::ACTIONS + (action as u32 * POLICIES_PER_DOMAIN as u32 + n) * 2
+}
+
+const _: () = assert!(
+    domain::ACTIONS as usize + Action::WITH_AUTOMATON * POLICIES_PER_DOMAIN * 2 <= DOMAIN_WORDS as usize
+);
+
+/// What a state says of the bytes that led to it: everything the kernel needs, in one word that compares by
+/// strictness first and lowest rule second, so that a join is a maximum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Answer(pub u32);
+
+impl Answer {
+    const MARK: u32 = 1 << 31;
+    const VERDICT_SHIFT: u32 = 28;
+    const RULE_SHIFT: u32 = 14;
+    const RULE_MASK: u32 = 0x3fff;
+    const PROFILE_SHIFT: u32 = 6;
+    const SHADOW_SHIFT: u32 = 3;
+    const ARGS: u32 = 1 << 2;
+
+    /// The rule is not told apart in this automaton; recompute it from the record.
+    pub const RULE_UNKNOWN: u16 = 0x3fff;
+    /// No rule matched: the section's default.
+    pub const RULE_DEFAULT: u16 = 0x3ffe;
+    /// The built-in baseline.
+    pub const RULE_BASELINE: u16 = 0x3ffd;
+    /// The policy's gateway.
+    pub const RULE_GATEWAY: u16 = 0x3ffc;
+
+    /// No rule matched.
+    pub const NONE: Self = Self(Self::MARK);
+
+    /// An answer of one rule. `profile` is 1-based; 0 is none.
+    pub const fn new(verdict: Verdict, rule: u16, profile: u8) -> Self {
+        Self(
+            Self::MARK
+                | verdict.code() << Self::VERDICT_SHIFT
+                | (Self::RULE_MASK - rule as u32) << Self::RULE_SHIFT
+                | (profile as u32) << Self::PROFILE_SHIFT,
+        )
+    }
+
+    /// The same answer, remembering that shadow rules would have said `verdict`.
+    pub const fn with_shadow(self, verdict: Option<Verdict>) -> Self {
+        let code = match verdict {
+            Some(verdict) => verdict.code(),
+            None => 0,
+        };
+        Self(self.0 & !(7 << Self::SHADOW_SHIFT) | code << Self::SHADOW_SHIFT)
+    }
+
+    /// The same answer, valid only once argv has been walked too (from this state, a NUL, then argv).
+    pub const fn with_args(self, args: bool) -> Self {
+        Self(self.0 & !Self::ARGS | if args { Self::ARGS } else { 0 })
+    }
+
+    #[inline(always)]
+    pub const fn is_none(self) -> bool {
+        self.verdict_code() == 0
+    }
+
+    /// 0 for none, else [`Verdict::code`].
+    #[inline(always)]
+    pub const fn verdict_code(self) -> u32 {
+        self.0 >> Self::VERDICT_SHIFT & 7
+    }
+
+    #[inline(always)]
+    pub const fn shadow_code(self) -> u32 {
+        self.0 >> Self::SHADOW_SHIFT & 7
+    }
+
+    #[inline(always)]
+    pub const fn rule(self) -> u16 {
+        (Self::RULE_MASK - (self.0 >> Self::RULE_SHIFT & Self::RULE_MASK)) as u16
+    }
+
+    #[inline(always)]
+    pub const fn profile(self) -> u8 {
+        (self.0 >> Self::PROFILE_SHIFT) as u8
+    }
+
+    #[inline(always)]
+    pub const fn needs_args(self) -> bool {
+        self.0 & Self::ARGS != 0
+    }
+
+    /// The stricter of two answers of one policy, with the shadow verdicts and the need for argv joined.
+    #[inline(always)]
+    pub const fn join(self, other: Self) -> Self {
+        let (high, low) = if self.0 >= other.0 { (self, other) } else { (other, self) };
+        let shadow =
+            if high.shadow_code() >= low.shadow_code() { high.shadow_code() } else { low.shadow_code() };
+        Self(high.0 & !(7 << Self::SHADOW_SHIFT) | shadow << Self::SHADOW_SHIFT | (low.0 & Self::ARGS))
+    }
+}
+
+/// Something that holds an arena's words: a slice on the host, a map value in the kernel.
+pub trait Words {
+    /// The word at `index`, which is taken modulo the arena's size.
+    fn word(&self, index: u32) -> u64;
+}
+
+impl Words for [u64] {
+    fn word(&self, index: u32) -> u64 {
+        self.get((index & ARENA_MASK) as usize).copied().unwrap_or(0)
+    }
+}
+
+/// The state after one more byte.
+#[inline(always)]
+pub fn step<W: Words + ?Sized>(words: &W, state: u32, byte: u8) -> u32 {
+    let edge = words.word(state + 1 + byte as u32);
+    if (edge >> 32) as u32 == state { edge as u32 } else { words.word(state) as u32 }
+}
+
+/// What a state says.
+#[inline(always)]
+pub fn answer<W: Words + ?Sized>(words: &W, state: u32) -> Answer {
+    Answer((words.word(state) >> 32) as u32)
+}
+
+/// The state after all of `bytes`.
+pub fn run<W: Words + ?Sized>(words: &W, start: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(start, |state, byte| step(words, state, *byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_join_is_the_strictest_and_among_equals_the_lowest_rule() {
+        let allow = Answer::new(Verdict::Allow, 0, 0);
+        let block_7 = Answer::new(Verdict::Block, 7, 0);
+        let block_3 = Answer::new(Verdict::Block, 3, 0).with_shadow(Some(Verdict::Throttle));
+        assert_eq!(allow.join(block_7), block_7);
+        assert_eq!(block_7.join(block_3).rule(), 3);
+        assert_eq!(
+            block_7.join(allow.with_shadow(Some(Verdict::Block))).shadow_code(),
+            Verdict::Block.code()
+        );
+        assert_eq!(Answer::NONE.join(allow), allow);
+        assert!(Answer::NONE.is_none() && !allow.is_none());
+    }
+
+    #[test]
+    fn a_header_is_never_taken_for_an_edge() {
+        // State 20 leads to itself by default; its row reaches word 24, the header of state 24.
+        let mut words = [0u64; 64];
+        words[20] = u64::from(Answer::NONE.0) << 32 | 20;
+        words[24] = u64::from(Answer::new(Verdict::Allow, 1, 0).0) << 32;
+        assert_eq!(step(words.as_slice(), 20, 3), 20);
+        words[21 + 7] = 20 << 32 | 24;
+        assert_eq!(run(words.as_slice(), 20, &[3, 7]), 24);
+        assert_eq!(run(words.as_slice(), 20, &[7, 7]), DEAD);
+    }
+}
