@@ -1,1 +1,44 @@
-fn main() {}
+//! guard's own chores. `cargo xtask --help` lists them; the README names the two a newcomer needs.
+#![forbid(unsafe_code)]
+
+mod build_ebpf;
+mod build_host;
+mod debian;
+mod guest;
+mod paths;
+mod run;
+mod setup;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "guard's own chores", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Install what the others need: packages (as root), bpf-linker, QEMU, kernels
+    Setup(setup::Args),
+    /// Build the eBPF object into target/bpf/guard-ebpf.o
+    BuildEbpf,
+    /// Run one command as root inside a guest; its output and exit status come back
+    Vm(Box<vm::Args>),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Chore::Setup(args) => setup::main(&args),
+        Chore::BuildEbpf => build_ebpf::main(),
+        Chore::Vm(args) => vm::main(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::from(3)
+    })
+}

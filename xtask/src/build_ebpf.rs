@@ -1,0 +1,165 @@
+//! `cargo xtask build-ebpf`: the kernel half, one object for all kernels.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{paths, run, setup};
+
+const LINKER_VERSION: &str = "0.13.0";
+/// The LLVM bpf-linker is built against; a compiler with a newer one writes bitcode it cannot read.
+const LLVM: u32 = 22;
+const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
+const LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
+const DEBIAN_RUST: &[&str] = &["rustc-web", "rust-web-src", "cargo-web", "rust-web-clippy"];
+const TARGET: &str = "bpfel-unknown-none";
+
+pub(crate) fn main() -> Result<ExitCode> {
+    let object = build()?;
+    println!("{}", object.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A compiler that can build `core` for the BPF target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Toolchain {
+    RustupNightly,
+    Debian,
+}
+
+impl Toolchain {
+    /// rustup's nightly if it has the library's source and an LLVM that bpf-linker can read, else Debian's.
+    fn choose() -> Self {
+        if nightly_usable() { Self::RustupNightly } else { Self::Debian }
+    }
+
+    fn cargo(self) -> Command {
+        let mut command = match self {
+            Self::RustupNightly => Command::new("cargo"),
+            Self::Debian => Command::new("/usr/bin/cargo"),
+        };
+        run::clean_env(&mut command);
+        match self {
+            Self::RustupNightly => command.env("RUSTUP_TOOLCHAIN", "nightly"),
+            // Debian's stable compiler, allowed to build `core` from its source package.
+            Self::Debian => command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1"),
+        };
+        command
+    }
+}
+
+fn nightly_usable() -> bool {
+    let ask = |args: &[&str]| {
+        let mut rustc = Command::new("rustc");
+        run::quiet("ask nightly", run::clean_env(&mut rustc).env("RUSTUP_TOOLCHAIN", "nightly").args(args))
+            .ok()
+    };
+    let Some(sysroot) = run::which("rustup").and_then(|_| ask(&["--print", "sysroot"])) else { return false };
+    let source = PathBuf::from(sysroot.trim()).join("lib/rustlib/src/rust/library/core/Cargo.toml");
+    let llvm = ask(&["-vV"]).and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("LLVM version: "))?.to_owned();
+        line.split('.').next()?.parse::<u32>().ok()
+    });
+    source.is_file() && llvm.is_some_and(|llvm| llvm <= LLVM)
+}
+
+/// Everything the build needs, installed or built where it is missing.
+pub(crate) fn ready() -> Result<()> {
+    if Toolchain::choose() == Toolchain::Debian {
+        setup::packages(DEBIAN_RUST)?;
+    }
+    linker().map(drop)
+}
+
+/// bpf-linker, built once.
+fn linker() -> Result<PathBuf> {
+    let program = paths::tools().join("bin/bpf-linker");
+    let version = |program: &PathBuf| run::quiet("ask bpf-linker", Command::new(program).arg("--version"));
+    if program.is_file() && version(&program).is_ok_and(|text| text.trim().ends_with(LINKER_VERSION)) {
+        return Ok(program);
+    }
+    setup::packages(LLVM_PACKAGES)?;
+    eprintln!("xtask: building bpf-linker {LINKER_VERSION} into target/tools (once, about a minute)");
+    let root = paths::beside(&paths::tools().join("bpf-linker"));
+    let mut cargo = Command::new("cargo");
+    run::clean_env(&mut cargo)
+        .args(["install", "bpf-linker", "--quiet", "--locked", "--version", LINKER_VERSION])
+        .args(["--no-default-features", "--features", "llvm-22", "--root"])
+        .arg(&root)
+        .arg("--target-dir")
+        .arg(paths::target().join("bpf-linker-build"))
+        .env("LLVM_SYS_221_PREFIX", LLVM_PREFIX)
+        // Without these two its build script finds another LLVM on the PATH and does not link.
+        .env("LLVM_PREFIX", LLVM_PREFIX)
+        .env("RUSTFLAGS", format!("-L {LLVM_PREFIX}/lib"));
+    let built = run::loud("build bpf-linker", &mut cargo).and_then(|()| {
+        fs::create_dir_all(paths::tools().join("bin")).context("create target/tools/bin")?;
+        fs::rename(root.join("bin/bpf-linker"), &program).context("put bpf-linker in place")
+    });
+    let _ = fs::remove_dir_all(&root);
+    built?;
+    Ok(program)
+}
+
+/// The build of the BPF crate, with `verb` one of cargo's commands.
+fn cargo(verb: &str) -> Result<Command> {
+    let toolchain = Toolchain::choose();
+    if toolchain == Toolchain::Debian {
+        setup::packages(DEBIAN_RUST)?;
+    }
+    let linker = linker()?;
+    let flags = [
+        "-C",
+        &format!("linker={}", linker.display()),
+        "-C",
+        "link-arg=--btf",
+        "-C",
+        "debuginfo=2",
+        "-C",
+        "target-cpu=v3",
+    ]
+    .join("\u{1f}");
+    let mut cargo = toolchain.cargo();
+    cargo
+        .current_dir(paths::root())
+        .args([
+            verb,
+            "--quiet",
+            "--locked",
+            "--package",
+            "guard-ebpf",
+            "--target",
+            TARGET,
+            "-Z",
+            "build-std=core",
+        ])
+        .arg("--target-dir")
+        .arg(paths::target().join("bpf-build"))
+        .env("CARGO_ENCODED_RUSTFLAGS", flags);
+    Ok(cargo)
+}
+
+/// Lints the BPF crate with warnings denied.
+pub(crate) fn clippy() -> Result<()> {
+    run::loud("lint guard-ebpf", cargo("clippy")?.args(["--", "-D", "warnings"]))
+}
+
+/// Builds the object; gives back its path.
+pub(crate) fn build() -> Result<PathBuf> {
+    run::loud("build guard-ebpf", cargo("build")?.args(["--profile", "bpf"]))?;
+    let built = paths::target().join("bpf-build").join(TARGET).join("bpf/guard-ebpf");
+    let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+    // e_machine 247 is EM_BPF: a linker that fell back to the host's would still leave an ELF file.
+    if !bytes.starts_with(b"\x7fELF") || bytes.get(18..20) != Some(&247u16.to_le_bytes()) {
+        bail!("{} is not a BPF object", built.display());
+    }
+    let object = paths::target().join("bpf/guard-ebpf.o");
+    // Unchanged content keeps its time stamp, so that guard is not linked anew for nothing.
+    if fs::read(&object).is_ok_and(|old| old == bytes) {
+        return Ok(object);
+    }
+    paths::write(&object, &bytes)?;
+    Ok(object)
+}

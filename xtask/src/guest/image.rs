@@ -1,0 +1,141 @@
+//! The guest's first and only root: PID 1, busybox, a few modules, and what the caller lays over them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::Guest;
+use super::cpio::Cpio;
+use crate::debian::{modules, qemu};
+use crate::{build_host, run};
+
+/// Loaded in every guest whose kernel has them as modules.
+const USUAL_MODULES: &[&str] = &["overlay", "dummy", "veth", "loop"];
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Writes the image for one run.
+pub(super) fn write(guest: &Guest, argv: &[String], to: &Path) -> Result<()> {
+    let mut bytes = base(guest)?;
+    bytes.extend(overlay(guest, argv)?);
+    fs::write(to, bytes).with_context(|| format!("write the guest's image {}", to.display()))
+}
+
+fn base(guest: &Guest) -> Result<Vec<u8>> {
+    let mut cpio = Cpio::default();
+    for dir in
+        ["bin", "dev", "etc", "lib", "lib/modules", "mnt", "opt", "proc", "root", "run", "sbin", "srv", "sys"]
+    {
+        cpio.dir(dir, 0o755)?;
+    }
+    for dir in [
+        "home",
+        "usr",
+        "usr/bin",
+        "usr/lib",
+        "usr/sbin",
+        "usr/local",
+        "usr/local/bin",
+        "var",
+        "var/lib",
+        "var/log",
+    ] {
+        cpio.dir(dir, 0o755)?;
+    }
+    cpio.dir("tmp", 0o1777)?;
+    cpio.char_device("dev/console", 5, 1)?;
+    cpio.char_device("dev/null", 1, 3)?;
+    cpio.char_device("dev/ttyS1", 4, 65)?;
+    cpio.file(
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n",
+    )?;
+    cpio.file("etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n")?;
+    cpio.file("etc/hosts", 0o644, b"127.0.0.1 localhost guest\n::1 localhost\n")?;
+    cpio.file("init", 0o755, &read(&build_host::guest_init()?)?)?;
+    busybox(&mut cpio)?;
+    kernel_modules(&mut cpio, guest)?;
+    cpio.finish()
+}
+
+fn busybox(cpio: &mut Cpio) -> Result<()> {
+    let host = qemu::busybox()?;
+    cpio.file("bin/busybox", 0o755, &read(&host)?)?;
+    let applets = run::quiet("list busybox's programs", Command::new(&host).arg("--list-full"))?;
+    for applet in applets.lines().filter(|applet| !matches!(*applet, "bin/busybox" | "sbin/init" | "linuxrc"))
+    {
+        cpio.link(applet, Path::new("/bin/busybox"))?;
+    }
+    Ok(())
+}
+
+fn kernel_modules(cpio: &mut Cpio, guest: &Guest) -> Result<()> {
+    let must: Vec<&str> = guest.modules.iter().map(String::as_str).collect();
+    let closure = modules::closure(&guest.kernel, USUAL_MODULES, &must)?;
+    let dir = format!("lib/modules/{}", guest.kernel.release);
+    cpio.dir(&dir, 0o755)?;
+    let (mut load, mut dep) = (String::new(), String::new());
+    for module in &closure {
+        let path = format!("{dir}/{}.ko", module.name);
+        cpio.file(&path, 0o644, &read(&module.file)?)?;
+        load.push_str(&format!("/{path}\n"));
+        let needs: Vec<_> = module.needs.iter().map(|need| format!(" {need}.ko")).collect();
+        dep.push_str(&format!("{}.ko:{}\n", module.name, needs.concat()));
+    }
+    cpio.file(&format!("{dir}/modules.dep"), 0o644, dep.as_bytes())?;
+    cpio.dir(".guest", 0o755)?;
+    cpio.file(".guest/modules", 0o644, load.as_bytes())
+}
+
+fn overlay(guest: &Guest, argv: &[String]) -> Result<Vec<u8>> {
+    let mut cpio = Cpio::default();
+    for dir in &guest.overlays {
+        cpio.tree(dir, "")?;
+    }
+    for (host, inside) in &guest.files {
+        cpio.parents(inside)?;
+        cpio.file(inside, 0o755, &stripped(host)?)?;
+    }
+    cpio.file(".guest/argv", 0o644, terminated(argv).as_bytes())?;
+    let mut env = vec![
+        format!("PATH={PATH}"),
+        "HOME=/root".to_owned(),
+        "TERM=dumb".to_owned(),
+        "USER=root".to_owned(),
+        format!("GUARD_GUEST_SERIES={}", guest.kernel.series),
+        format!("GUARD_GUEST_RELEASE={}", guest.kernel.release),
+    ];
+    env.extend(guest.env.iter().map(|(key, value)| format!("{key}={value}")));
+    cpio.file(".guest/env", 0o644, terminated(&env).as_bytes())?;
+    if !guest.icount {
+        cpio.file(".guest/tripwire", 0o644, b"")?;
+    }
+    cpio.finish()
+}
+
+fn terminated(entries: &[String]) -> String {
+    entries.iter().map(|entry| format!("{entry}\0")).collect()
+}
+
+/// The file's content; a program's without its debug information, which would fill the guest's memory.
+fn stripped(host: &Path) -> Result<Vec<u8>> {
+    let bytes = read(host)?;
+    if !bytes.starts_with(b"\x7fELF") || bytes.len() < 1024 * 1024 {
+        return Ok(bytes);
+    }
+    let copy: PathBuf = crate::paths::beside(&crate::paths::target().join("stripped"));
+    let made = run::quiet(
+        &format!("strip {}", host.display()),
+        Command::new("strip").args(["--strip-debug", "-o"]).arg(&copy).arg(host),
+    );
+    let bytes = if made.is_ok() { read(&copy) } else { Ok(bytes) };
+    let _ = fs::remove_file(&copy);
+    bytes
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("read {}", path.display()))
+}

@@ -1,0 +1,70 @@
+//! `cargo xtask setup`: what the other commands need, installed once.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+
+use crate::{build_ebpf, debian, run};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Fetch kernels anew, to get the newest of each series
+    #[arg(long)]
+    refresh_kernels: bool,
+}
+
+pub(crate) fn main(args: &Args) -> Result<ExitCode> {
+    build_ebpf::ready()?;
+    guests()?;
+    debian::qemu::Qemu::get()?;
+    debian::qemu::busybox()?;
+    for series in debian::kernel::SERIES {
+        if args.refresh_kernels {
+            debian::kernel::forget(series)?;
+        }
+        let kernel = debian::kernel::Kernel::get(series.name)?;
+        println!("{}: {}", kernel.series, kernel.release);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What booting a guest needs of the machine.
+pub(crate) fn guests() -> Result<()> {
+    packages(&debian::modules::unpackers_missing())
+}
+
+/// Installs the packages that are missing, as root and aloud; otherwise says how.
+pub(crate) fn packages(wanted: &[&str]) -> Result<()> {
+    let missing: Vec<_> = wanted.iter().copied().filter(|package| !installed(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if run::which("apt-get").is_none() {
+        bail!("this machine lacks {list} (Debian's names) and has no apt-get to install them with");
+    }
+    let uid = run::quiet("ask who is running this", Command::new("id").arg("-u"))?;
+    if uid.trim() != "0" {
+        bail!(
+            "packages are missing; run: sudo apt-get update && sudo apt-get install -y --no-install-recommends {list}"
+        );
+    }
+    eprintln!("xtask: installing Debian packages: {list}");
+    let apt = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C");
+        command
+    };
+    run::quiet("apt-get update", apt().args(["update", "-qq"]))?;
+    run::quiet(
+        &format!("apt-get install {list}"),
+        apt().args(["install", "-qq", "-y", "--no-install-recommends"]).args(&missing),
+    )?;
+    Ok(())
+}
+
+fn installed(package: &str) -> bool {
+    let status =
+        run::quiet("ask dpkg", Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]));
+    status.is_ok_and(|status| status == "installed")
+}

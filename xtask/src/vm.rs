@@ -1,0 +1,95 @@
+//! `cargo xtask vm`: one command in a guest.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::guest::{Failure, Guest, LSMS, Stream};
+
+/// The guest did not end in time, as `timeout` has it.
+const TIMED_OUT: u8 = 124;
+/// The guest failed: the command's own status is not known.
+const GUEST_FAILED: u8 = 125;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Which kernel: 6.1, 6.12, 7.x, 5.10 or rc
+    #[arg(long)]
+    kernel: String,
+    /// Lay this directory's content over the guest's root (may be given again)
+    #[arg(long, value_name = "DIR")]
+    overlay: Vec<PathBuf>,
+    /// Put a file of the host into the guest, executable (may be given again)
+    #[arg(long, value_name = "HOST:GUEST")]
+    file: Vec<String>,
+    /// Set a variable in the command's environment (may be given again)
+    #[arg(long, value_name = "KEY=VALUE")]
+    env: Vec<String>,
+    /// Load more kernel modules, by name
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    modules: Vec<String>,
+    /// Seconds until a guest that has not ended is a failure, boot included
+    #[arg(long, value_name = "S", default_value_t = 120)]
+    timeout: u64,
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    smp: u32,
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    mem: u32,
+    /// More words for the kernel's command line
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    append: String,
+    /// The kernel's LSM list
+    #[arg(long, value_name = "LIST", default_value = LSMS)]
+    lsm: String,
+    /// Count instructions instead of time: one CPU, repeatable figures
+    #[arg(long)]
+    icount: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+pub(crate) fn main(args: &Args) -> Result<ExitCode> {
+    let mut guest = Guest::new(&args.kernel)?
+        .lsm(&args.lsm)
+        .append(&args.append)
+        .modules(args.modules.iter().cloned())
+        .timeout(Duration::from_secs(args.timeout))
+        .cpus(args.smp)
+        .memory(args.mem)
+        .icount(args.icount);
+    for dir in &args.overlay {
+        guest = guest.overlay(dir);
+    }
+    for pair in &args.file {
+        let Some((host, inside)) = pair.rsplit_once(':').filter(|(_, inside)| inside.starts_with('/')) else {
+            bail!("--file {pair}: write the file's path, a colon, and an absolute path in the guest");
+        };
+        guest = guest.file(host, inside);
+    }
+    for pair in &args.env {
+        let Some((key, value)) = pair.split_once('=') else { bail!("--env {pair}: write KEY=VALUE") };
+        guest = guest.env(key, value);
+    }
+    let outcome = guest.stream(&args.command, &mut |stream, bytes| {
+        // A reader that went away must not end the guest's run: its status still counts.
+        let _ = match stream {
+            Stream::Out => std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()),
+            Stream::Err => std::io::stderr().write_all(bytes),
+        };
+    });
+    match outcome {
+        Ok((status, _)) => Ok(ExitCode::from(status.code())),
+        Err(error) => match error.downcast_ref::<Failure>() {
+            Some(failure) => {
+                eprintln!("xtask: {failure}");
+                Ok(ExitCode::from(if failure.timed_out { TIMED_OUT } else { GUEST_FAILED }))
+            }
+            None => Err(error),
+        },
+    }
+}
