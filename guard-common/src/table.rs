@@ -4,26 +4,31 @@
 //! the high half is the state's [`Answer`], the low half the state that every byte without an edge of its
 //! own leads to. The edge for byte `c` lies at `state + 1 + c`; its high half names the state that owns it,
 //! its low half the next state. Rows overlap; the owner check tells them apart. An answer has its top bit
-//! set and a state index never has, so a header is never taken for an edge. The zero word makes state 0 the
-//! dead state.
+//! set and a state index never has, so a header is never taken for an edge. A state with conditional rules
+//! asks for argv; only such a state has an edge for the NUL in front of it.
 //!
-//! Word 0 is that dead state, words 1 to 15 the header, then the domain descriptors, then the automata.
+//! Words 0 to 256 are zero: state 0 is the dead state, and its row must hold no word whose high half is zero
+//! and whose low half is not, or the dead would rise. Then the header, the domain descriptors, the tables of
+//! profiles and budgets, the automata.
 
 use crate::abi::{Action, Verdict};
 use crate::limits::{ARENA_MASK, POLICIES_PER_DOMAIN};
 
 /// First half: a magic that no zeroed or foreign map has; second half: the version of this layout.
 pub const MAGIC: u64 = 0x6775_6172_6400_0001;
-/// Header words.
-pub const AT_MAGIC: u32 = 1;
-pub const AT_GENERATION: u32 = 2;
-pub const AT_DOMAINS: u32 = 3;
+/// Words that a row can reach from its state: the header, then one for each byte.
+pub const ROW_WORDS: u32 = 257;
+/// Header words, behind the dead state's row.
+pub const AT_MAGIC: u32 = ROW_WORDS;
+pub const AT_GENERATION: u32 = ROW_WORDS + 1;
+/// How many domain descriptors there are, domain 0 included.
+pub const AT_DOMAINS: u32 = ROW_WORDS + 2;
 /// Start state of the automaton over cgroup paths, whose answers carry a domain instead of a rule.
-pub const AT_CGROUPS: u32 = 4;
+pub const AT_CGROUPS: u32 = ROW_WORDS + 3;
 /// Four words of SHA-256 over the policies' texts, for `guard status` and the records.
-pub const AT_SHA256: u32 = 5;
+pub const AT_SHA256: u32 = ROW_WORDS + 4;
 /// Index of the first domain descriptor; domain 0 is "outside" and all zero.
-pub const DOMAINS_AT: u32 = 16;
+pub const DOMAINS_AT: u32 = 272;
 /// Words of a domain descriptor.
 pub const DOMAIN_WORDS: u32 = 64;
 /// The state that accepts nothing and never leaves itself.
@@ -44,6 +49,10 @@ pub mod domain {
     /// For each action, for each joined policy: a word of start states (low: first automaton, high:
     /// second, 0 for none) and a word with the default answer in its low half.
     pub const ACTIONS: u32 = 8;
+    /// One word for each joined policy: where its profiles' domains are listed, see [`super::derived`].
+    pub const PROFILES: u32 = 56;
+    /// One word for each joined policy: where its throttles' budgets are listed, see [`super::budget`].
+    pub const BUDGETS: u32 = 60;
 }
 
 /// The policy decides and records, and lets through.
@@ -93,8 +102,36 @@ pub const fn starts_at(id: u32, action: Action, n: u32) -> u32 {
 }
 
 const _: () = assert!(
-    domain::ACTIONS as usize + Action::WITH_AUTOMATON * POLICIES_PER_DOMAIN * 2 <= DOMAIN_WORDS as usize
+    domain::ACTIONS as usize + Action::WITH_AUTOMATON * POLICIES_PER_DOMAIN * 2 <= domain::PROFILES as usize
+        && domain::BUDGETS as usize + POLICIES_PER_DOMAIN <= DOMAIN_WORDS as usize
+        && DEAD + ROW_WORDS <= AT_MAGIC
+        && AT_SHA256 + 4 <= DOMAINS_AT
 );
+
+/// The domain that a task of `domain` lives in from the moment the n-th joined policy sandboxes it into its
+/// `profile`. 0: there is none, because the domain joins as many policies as a domain can; block instead.
+#[inline(always)]
+pub fn derived<W: Words + ?Sized>(words: &W, domain: u32, n: u32, profile: u8) -> u32 {
+    let row = words.word(domain_at(domain) + domain::PROFILES + n) as u32;
+    words.word(row + profile as u32) as u32
+}
+
+/// A throttle's budget: one call in each `interval`, and as many at once as fit into `burst`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Budget {
+    /// Nanoseconds; 0 only where the arena holds no such budget, and then nothing fits into it.
+    pub interval: u64,
+    /// Nanoseconds: the interval times the calls that may come at once.
+    pub burst: u64,
+}
+
+/// The budget behind an answer of the n-th joined policy that says [`Verdict::Throttle`]: such an answer
+/// carries the budget's number where a sandbox carries its profile.
+#[inline(always)]
+pub fn budget<W: Words + ?Sized>(words: &W, domain: u32, n: u32, answer: Answer) -> Budget {
+    let row = words.word(domain_at(domain) + domain::BUDGETS + n) as u32 + answer.profile() as u32 * 2;
+    Budget { interval: words.word(row), burst: words.word(row + 1) }
+}
 
 /// What a state says of the bytes that led to it: everything the kernel needs, in one word that compares by
 /// strictness first and lowest rule second, so that a join is a maximum.
@@ -122,7 +159,7 @@ impl Answer {
     /// No rule matched.
     pub const NONE: Self = Self(Self::MARK);
 
-    /// An answer of one rule. `profile` is 1-based; 0 is none.
+    /// An answer of one rule. `profile` is 1-based, a sandbox's profile or a throttle's budget; 0 is none.
     pub const fn new(verdict: Verdict, rule: u16, profile: u8) -> Self {
         Self(
             Self::MARK
