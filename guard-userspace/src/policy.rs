@@ -1,8 +1,15 @@
 //! Policy text → [`Policy`](model::Policy): pure, without a kernel and without root.
 //!
-//! Order of the data's way: [`source`] (bytes with positions) → [`glob`] and [`model`] (what the text
-//! means, every part still knowing where it was written).
+//! Order of the data's way: [`read`] (file → text) → [`yaml`] (text → tree) → [`parse`] (tree → [`model`], by the
+//! key tables of [`words`]) → [`check`] (what only the whole document can show). Whatever is wrong on
+//! that way is a [`diag::Diagnostic`].
 
+pub mod check;
+pub mod diag;
 pub mod glob;
 pub mod model;
+pub mod parse;
+pub mod read;
 pub mod source;
+pub mod words;
+mod yaml;

@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use guard_common::abi::{Action, BoundaryItem, Capability, Mode, Verdict};
+
 use super::glob::Glob;
 use super::source::{Source, Span, Spanned};
 
@@ -76,66 +78,13 @@ pub enum Selector {
     Unit(Glob),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Mode {
-    #[default]
-    Enforce,
-    Shadow,
-}
+/// The actions that a section can be about, in the order of a canonical file: all but the boundary.
+pub const SECTIONS: [Action; 6] =
+    [Action::Exec, Action::Load, Action::Connect, Action::Listen, Action::Write, Action::Read];
 
-/// What a rule section is about. The order is the order of sections in a canonical file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Action {
-    Exec,
-    Load,
-    Connect,
-    Listen,
-    Write,
-    Read,
-}
-
-impl Action {
-    pub const ALL: [Self; 6] = [Self::Exec, Self::Load, Self::Connect, Self::Listen, Self::Write, Self::Read];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Exec => "exec",
-            Self::Load => "load",
-            Self::Connect => "connect",
-            Self::Listen => "listen",
-            Self::Write => "write",
-            Self::Read => "read",
-        }
-    }
-
-    /// Actions whose default nobody may leave to chance.
-    pub const fn needs_default(self) -> bool {
-        matches!(self, Self::Exec | Self::Connect | Self::Write)
-    }
-}
-
-/// The bare verdict, laxest first, so that the derived order is "stricter than".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Verdict {
-    Allow,
-    Throttle,
-    Sandbox,
-    Escalate,
-    Block,
-}
-
-impl Verdict {
-    pub const ALL: [Self; 5] = [Self::Allow, Self::Throttle, Self::Sandbox, Self::Escalate, Self::Block];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Throttle => "throttle",
-            Self::Sandbox => "sandbox",
-            Self::Escalate => "escalate",
-            Self::Block => "block",
-        }
-    }
+/// Actions whose default nobody may leave to chance.
+pub const fn needs_default(action: Action) -> bool {
+    matches!(action, Action::Exec | Action::Connect | Action::Write)
 }
 
 /// A verdict together with what it needs to be carried out.
@@ -164,7 +113,7 @@ impl Effect {
     pub const fn unstated(action: Action) -> Self {
         match action {
             Action::Load | Action::Read => Self::Allow,
-            Action::Exec | Action::Connect | Action::Listen | Action::Write => Self::Block,
+            Action::Exec | Action::Connect | Action::Listen | Action::Write | Action::Boundary => Self::Block,
         }
     }
 }
@@ -229,23 +178,26 @@ impl Sections {
             Action::Listen => self.listen.as_ref(),
             Action::Write => self.write.as_ref(),
             Action::Read => self.read.as_ref(),
+            Action::Boundary => None,
         }
     }
 
-    pub const fn get_mut(&mut self, action: Action) -> &mut Option<Section> {
+    /// Puts a section into its place; the boundary has none.
+    pub fn set(&mut self, action: Action, section: Option<Section>) {
         match action {
-            Action::Exec => &mut self.exec,
-            Action::Load => &mut self.load,
-            Action::Connect => &mut self.connect,
-            Action::Listen => &mut self.listen,
-            Action::Write => &mut self.write,
-            Action::Read => &mut self.read,
+            Action::Exec => self.exec = section,
+            Action::Load => self.load = section,
+            Action::Connect => self.connect = section,
+            Action::Listen => self.listen = section,
+            Action::Write => self.write = section,
+            Action::Read => self.read = section,
+            Action::Boundary => {}
         }
     }
 
     /// The sections that are there, in canonical order.
     pub fn iter(&self) -> impl Iterator<Item = (Action, &Section)> {
-        Action::ALL.into_iter().filter_map(|action| self.get(action).map(|section| (action, section)))
+        SECTIONS.into_iter().filter_map(|action| self.get(action).map(|section| (action, section)))
     }
 }
 
@@ -381,7 +333,33 @@ impl Eq for PortTarget {}
 /// Everything that can break the boundary is blocked inside a domain, except what is named here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Boundary {
-    pub allow: Vec<Spanned<String>>,
+    pub allow: Vec<Spanned<Opened>>,
+}
+
+/// One item of `boundary: allow:`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Opened {
+    Item(BoundaryItem),
+    Capability(Capability),
+}
+
+impl Opened {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Item(item) => item.name(),
+            Self::Capability(capability) => capability.name(),
+        }
+    }
+
+    /// All there are.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let items = BoundaryItem::ALL.iter().copied().map(Self::Item);
+        items.chain(Capability::ALL.iter().copied().map(Self::Capability))
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::all().find(|opened| opened.name() == name)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
