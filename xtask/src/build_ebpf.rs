@@ -143,7 +143,7 @@ fn cargo(verb: &str) -> Result<Command> {
 
 /// Lints the BPF crate with warnings denied.
 pub(crate) fn clippy() -> Result<()> {
-    run::loud("lint guard-ebpf", cargo("clippy")?.args(["--", "-D", "warnings"]))
+    run::loud("lint guard-ebpf", cargo("clippy")?.args(["--profile", "bpf", "--", "-D", "warnings"]))
 }
 
 /// Builds the object; gives back its path.

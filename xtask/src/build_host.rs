@@ -10,31 +10,35 @@ use crate::{paths, run};
 /// No musl target is needed: glibc links statically for what these programs do.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
+/// PID 1 of the guests.
 pub(crate) fn guest_init() -> Result<PathBuf> {
-    let mut built = static_binaries("guard-guest-init", &["guest-init"], "release")?;
-    Ok(built.remove(0))
+    static_binary("guard-guest-init", "guest-init")
 }
 
-/// Builds programs of a package statically; gives back their paths in the order asked for.
-pub(crate) fn static_binaries(package: &str, names: &[&str], profile: &str) -> Result<Vec<PathBuf>> {
+/// The program itself, with the BPF object inside.
+pub(crate) fn guard() -> Result<PathBuf> {
+    static_binary("guard-userspace", "guard")
+}
+
+/// The tests that run in guests.
+pub(crate) fn guest_tests() -> Result<PathBuf> {
+    static_binary("guard-tests", "guest-tests")
+}
+
+/// Cargo with one set of flags for all that runs in guests and for the host's tests: the dependencies are then
+/// compiled once.
+pub(crate) fn cargo(verb: &str) -> Command {
     let mut cargo = Command::new("cargo");
     run::clean_env(&mut cargo);
     cargo.current_dir(paths::root()).env("RUSTFLAGS", "-C target-feature=+crt-static");
-    cargo.args([
-        "build",
-        "--quiet",
-        "--locked",
-        "--target",
-        TRIPLE,
-        "--profile",
-        profile,
-        "--package",
-        package,
-    ]);
-    for name in names {
-        cargo.args(["--bin", name]);
-    }
-    run::loud(&format!("build {package} for the guests"), &mut cargo)?;
-    let dir = paths::target().join(TRIPLE).join(if profile == "dev" { "debug" } else { profile });
-    Ok(names.iter().map(|name| dir.join(name)).collect())
+    cargo.args([verb, "--locked", "--target", TRIPLE, "--profile", "guest"]);
+    cargo
+}
+
+fn static_binary(package: &str, name: &str) -> Result<PathBuf> {
+    run::loud(
+        &format!("build {name} for the guests"),
+        cargo("build").args(["--quiet", "-p", package, "--bin", name]),
+    )?;
+    Ok(paths::target().join(TRIPLE).join("guest").join(name))
 }

@@ -22,7 +22,8 @@ pub(crate) const LSMS: &str = "landlock,lockdown,capability,bpf";
 #[derive(Debug, Clone)]
 pub(crate) struct Guest {
     kernel: Kernel,
-    overlays: Vec<PathBuf>,
+    /// Directories of the host, each with where it goes.
+    overlays: Vec<(PathBuf, String)>,
     files: Vec<(PathBuf, String)>,
     env: Vec<(String, String)>,
     modules: Vec<String>,
@@ -102,8 +103,13 @@ impl Guest {
     }
 
     /// Lays the directory's content over the guest's root.
-    pub(crate) fn overlay(mut self, dir: impl AsRef<Path>) -> Self {
-        self.overlays.push(dir.as_ref().to_owned());
+    pub(crate) fn overlay(self, dir: impl AsRef<Path>) -> Self {
+        self.tree(dir, "")
+    }
+
+    /// Puts the content of a directory of the host at an absolute path in the guest.
+    pub(crate) fn tree(mut self, dir: impl AsRef<Path>, at: &str) -> Self {
+        self.overlays.push((dir.as_ref().to_owned(), at.to_owned()));
         self
     }
 

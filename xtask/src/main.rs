@@ -8,6 +8,7 @@ mod guest;
 mod paths;
 mod run;
 mod setup;
+mod test;
 mod vm;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Chore {
     Setup(setup::Args),
     /// Build the eBPF object into target/bpf/guard-ebpf.o
     BuildEbpf,
+    /// Run every check: format, lints, host tests, and the guests of the kernel matrix
+    Test(test::Args),
     /// Run one command as root inside a guest; its output and exit status come back
     Vm(Box<vm::Args>),
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Chore::Setup(args) => setup::main(&args),
         Chore::BuildEbpf => build_ebpf::main(),
+        Chore::Test(args) => test::main(&args),
         Chore::Vm(args) => vm::main(&args),
     };
     outcome.unwrap_or_else(|error| {

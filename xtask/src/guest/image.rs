@@ -92,8 +92,9 @@ fn kernel_modules(cpio: &mut Cpio, guest: &Guest) -> Result<()> {
 
 fn overlay(guest: &Guest, argv: &[String]) -> Result<Vec<u8>> {
     let mut cpio = Cpio::default();
-    for dir in &guest.overlays {
-        cpio.tree(dir, "")?;
+    for (host, inside) in &guest.overlays {
+        cpio.parents(&format!("{inside}/"))?;
+        cpio.tree(host, inside)?;
     }
     for (host, inside) in &guest.files {
         cpio.parents(inside)?;

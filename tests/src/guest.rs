@@ -1,0 +1,68 @@
+//! Tests that need a kernel. To add one: write a function `fn() -> Result<()>` in a file of its concern under
+//! `guest/`, and one line in that file's `TESTS`. A new file also needs a line in [`suites`].
+//!
+//! Each test runs in a process of its own, as root, in a guest it may change as it likes: whatever it leaves
+//! behind that another test could trip over (programs attached, cgroups with tasks) it must remove itself.
+
+mod host;
+mod runner;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+pub use runner::main;
+
+/// Every test of every concern, in the order in which they run.
+fn suites() -> impl Iterator<Item = &'static Test> {
+    [host::TESTS].into_iter().flatten()
+}
+
+/// One test. The name is a sentence that says what is true when it passes.
+#[derive(Debug, Clone, Copy)]
+pub struct Test {
+    pub name: &'static str,
+    pub on: On,
+    pub run: fn() -> Result<()>,
+    pub timeout: Duration,
+}
+
+/// On which kernels a test makes sense. Elsewhere it is not run and not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    Every,
+    /// Where guard enforces: 6.1 and newer.
+    Supported,
+    /// Where guard must refuse.
+    TooOld,
+}
+
+impl Test {
+    /// A test for the kernels on which guard enforces, with half a minute to run.
+    pub const fn new(name: &'static str, run: fn() -> Result<()>) -> Self {
+        Self { name, on: On::Supported, run, timeout: Duration::from_secs(30) }
+    }
+
+    #[must_use]
+    pub const fn on(self, on: On) -> Self {
+        Self { on, ..self }
+    }
+
+    #[must_use]
+    pub const fn within(self, seconds: u64) -> Self {
+        Self { timeout: Duration::from_secs(seconds), ..self }
+    }
+}
+
+/// What a test returns, as an error, when the guest lacks something it needs. `tests/expected-skips.txt` must list
+/// it, or the run fails.
+#[derive(Debug)]
+pub struct Skip(pub String);
+
+impl std::fmt::Display for Skip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skip {}

@@ -1,0 +1,50 @@
+//! `cargo xtask test`: every check, the fast ones first, one sum at the end.
+
+mod guests;
+mod host;
+mod report;
+mod self_tests;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::debian::kernel::{self, SERIES, Series};
+use report::Report;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only this kernel's guest (may be given again); else the whole matrix
+    #[arg(long)]
+    kernel: Vec<String>,
+    /// Only what needs no guest
+    #[arg(long, conflicts_with = "kernel")]
+    fast: bool,
+    /// Only guest tests whose name contains this (may be given again); checks of the host are left out
+    #[arg(long, value_name = "WORDS", conflicts_with = "fast")]
+    only: Vec<String>,
+}
+
+pub(crate) fn main(args: &Args) -> Result<ExitCode> {
+    let matrix: Vec<&Series> = if args.fast {
+        Vec::new()
+    } else if args.kernel.is_empty() {
+        SERIES.iter().collect()
+    } else {
+        args.kernel.iter().map(|name| kernel::series(name)).collect::<Result<_>>()?
+    };
+    let mut report = Report::new(args.only.is_empty())?;
+    let object = crate::build_ebpf::build();
+    if args.only.is_empty() {
+        host::check(&mut report, object);
+    } else {
+        object?;
+    }
+    if !matrix.is_empty() {
+        if args.only.is_empty() {
+            self_tests::run(&mut report, matrix[0].name);
+        }
+        guests::run(&mut report, &matrix, &args.only);
+    }
+    Ok(report.finish())
+}

@@ -1,0 +1,206 @@
+//! The kernel matrix: one boot per series, in which `guest-tests` runs every test and prints a line for each.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::report::Report;
+use crate::debian::kernel::{Promise, Series};
+use crate::guest::{Failure, Guest, Output, Status};
+use crate::{build_host, setup};
+
+/// Where guests find the programs under test.
+const TESTS_AT: &str = "/usr/local/bin/guest-tests";
+const GUARD_AT: &str = "/usr/local/bin/guard";
+
+/// The programs the guests run, built once for all of them.
+struct Programs {
+    tests: std::path::PathBuf,
+    guard: std::path::PathBuf,
+}
+
+pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String]) {
+    let build = || -> Result<Programs> {
+        setup::guests()?;
+        Ok(Programs { tests: build_host::guest_tests()?, guard: build_host::guard()? })
+    };
+    let programs = match build() {
+        Ok(programs) => programs,
+        Err(error) => {
+            return report.fail("guests", "the programs for the guests build", &format!("{error:#}"));
+        }
+    };
+    for series in matrix {
+        let begun = Instant::now();
+        let outcome = boot(series, &programs, only);
+        match series.promise {
+            Promise::Works | Promise::Refuses => count(report, series.name, outcome),
+            Promise::Warns => warn(report, series.name, outcome),
+        }
+        println!("     {}: {:.1} s", series.name, begun.elapsed().as_secs_f32());
+    }
+    if matrix.iter().any(|series| series.promise == Promise::Works) {
+        let outcome = red_without_bpf(matrix[0].name, &programs);
+        report.check("guests", "the tests turn red when bpf is not in the LSM list", outcome);
+    }
+}
+
+fn boot(series: &Series, programs: &Programs, only: &[String]) -> Result<Vec<Line>> {
+    let guest = guest(series.name, programs)?;
+    println!("     {}: {}", series.name, guest.release());
+    let argv: Vec<_> = [TESTS_AT.to_owned()].into_iter().chain(only.iter().cloned()).collect();
+    let output = match guest.run(&argv) {
+        // It died before the tests began: what emulation does once in a long while. Once more, aloud.
+        Err(error) if error.downcast_ref::<Failure>().is_some_and(|failure| !failure.started) => {
+            println!("     {}: {error}; trying once more", series.name);
+            guest.run(&argv)?
+        }
+        outcome => outcome?,
+    };
+    read_output(&output)
+}
+
+fn guest(series: &str, programs: &Programs) -> Result<Guest> {
+    let policies = crate::paths::root().join("policies");
+    let mut guest = Guest::new(series)?
+        .file(&programs.tests, TESTS_AT)
+        .file(&programs.guard, GUARD_AT)
+        .timeout(Duration::from_secs(600));
+    if Path::new(&policies).is_dir() {
+        guest = guest.tree(&policies, "/usr/share/guard/policies");
+    }
+    Ok(guest)
+}
+
+/// One test's line, as the guest printed it.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Pass(String),
+    Fail(String, String),
+    Skip(String, String),
+    Other(String),
+}
+
+fn read_line(line: &str) -> Line {
+    let split = |rest: &str| match rest.split_once(": ") {
+        Some((name, why)) => (name.to_owned(), why.to_owned()),
+        None => (rest.to_owned(), String::new()),
+    };
+    if let Some(name) = line.strip_prefix("PASS ") {
+        return Line::Pass(name.to_owned());
+    }
+    if let Some((name, why)) = line.strip_prefix("FAIL ").map(split) {
+        return Line::Fail(name, why);
+    }
+    if let Some((name, why)) = line.strip_prefix("SKIP ").map(split) {
+        return Line::Skip(name, why);
+    }
+    Line::Other(line.to_owned())
+}
+
+/// The lines of a run that came to its end: the program's own sum must agree with what arrived.
+fn read_output(output: &Output) -> Result<Vec<Line>> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if !stderr.trim().is_empty() {
+        println!("     {}", stderr.trim().replace('\n', "\n     "));
+    }
+    let mut lines: Vec<_> = text.lines().map(read_line).collect();
+    let Some(Line::Other(sum)) = lines.pop() else {
+        bail!(
+            "guest-tests ended without its sum ({:?}); the console is in {}",
+            output.status,
+            output.console_log.display()
+        );
+    };
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for line in &lines {
+        match line {
+            Line::Pass(_) => passed += 1,
+            Line::Fail(..) => failed += 1,
+            Line::Skip(..) => skipped += 1,
+            Line::Other(_) => {}
+        }
+    }
+    if sum != format!("{passed} passed, {failed} failed, {skipped} skipped") {
+        bail!(
+            "guest-tests' last line is {sum:?}, but {passed} passes, {failed} failures, {skipped} skips arrived"
+        );
+    }
+    if passed == 0 {
+        bail!("no test passed in the guest ({failed} failed, {skipped} skipped)");
+    }
+    if (failed == 0) != output.status.success() {
+        bail!("guest-tests counts {failed} failures, but its status is {:?}", output.status);
+    }
+    Ok(lines)
+}
+
+fn count(report: &mut Report, series: &str, outcome: Result<Vec<Line>>) {
+    let lines = match outcome {
+        Ok(lines) => lines,
+        Err(error) => return report.fail(series, "the guest ran its tests", &format!("{error:#}")),
+    };
+    for line in &lines {
+        match line {
+            Line::Pass(name) => report.check(series, name, Ok(())),
+            Line::Fail(name, why) => report.fail(series, name, why),
+            Line::Skip(name, why) => report.skip(series, name, why),
+            Line::Other(text) => println!("{text}"),
+        }
+    }
+    report.complete(series);
+}
+
+/// A kernel that is not released yet: its failures are news, not failures of ours.
+fn warn(report: &mut Report, series: &str, outcome: Result<Vec<Line>>) {
+    let lines = match outcome {
+        Ok(lines) => lines,
+        Err(error) => return println!("WARN {series}: {error:#}"),
+    };
+    for line in &lines {
+        match line {
+            Line::Pass(name) => report.check(series, name, Ok(())),
+            Line::Fail(name, why) | Line::Skip(name, why) => println!("WARN {series}: {name}: {why}"),
+            Line::Other(text) => println!("{text}"),
+        }
+    }
+}
+
+/// A suite that passes on a kernel which does not run our programs proves nothing.
+fn red_without_bpf(series: &str, programs: &Programs) -> Result<()> {
+    let without: Vec<_> = crate::guest::LSMS.split(',').filter(|&name| name != "bpf").collect();
+    let output = guest(series, programs)?.lsm(&without.join(",")).run(&[TESTS_AT.to_owned()])?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let reds = text.lines().filter(|line| line.starts_with("FAIL ")).count();
+    match output.status {
+        Status::Exited(1) if reds > 0 => Ok(()),
+        status => bail!("with {} it ended with {status:?} and {reds} failures", without.join(",")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(stdout: &str, code: i32) -> Output {
+        let status = Status::Exited(code);
+        Output { stdout: stdout.into(), stderr: Vec::new(), status, console_log: "log".into() }
+    }
+
+    #[test]
+    fn a_run_whose_sum_is_missing_or_wrong_is_not_a_pass() {
+        assert_eq!(read_output(&output("PASS a\n1 passed, 0 failed, 0 skipped\n", 0)).unwrap().len(), 1);
+        for (text, code) in [
+            ("PASS a\n", 0),
+            ("", 0),
+            ("PASS a\n2 passed, 0 failed, 0 skipped\n", 0),
+            ("PASS a\n1 passed, 0 failed, 0 skipped\n", 1),
+            ("PASS a\nFAIL b: c\n1 passed, 1 failed, 0 skipped\n", 0),
+            ("SKIP a: b\n0 passed, 0 failed, 1 skipped\n", 0),
+        ] {
+            assert!(read_output(&output(text, code)).is_err(), "{text:?}");
+        }
+    }
+}
