@@ -7,6 +7,7 @@
 pub mod check;
 pub mod diag;
 pub mod glob;
+pub mod lang;
 pub mod model;
 pub mod parse;
 pub mod read;

@@ -294,6 +294,25 @@ pub struct Cidr {
     pub prefix: u8,
 }
 
+impl Cidr {
+    pub fn contains(self, addr: IpAddr) -> bool {
+        match (self.addr, addr.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(addr)) => {
+                (u32::from(net) ^ u32::from(addr)).leading_zeros() >= u32::from(self.prefix)
+            }
+            (IpAddr::V6(net), IpAddr::V6(addr)) => {
+                (u128::from(net) ^ u128::from(addr)).leading_zeros() >= u32::from(self.prefix)
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+
+    /// Whether all of `other` is in here.
+    pub fn contains_net(self, other: Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.addr)
+    }
+}
+
 /// Both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortRange {

@@ -46,6 +46,8 @@ pub fn load(path: &Path) -> Parsed {
 /// Parses one document. Pure.
 pub fn parse(source: Arc<Source>) -> Parsed {
     let tree = yaml::read(&source.text);
+    let yaml_problems = tree.problems.len();
+    let broke_off = tree.problems.last().filter(|_| tree.truncated).map(|problem| problem.span.line);
     let mut cx = Cx {
         source: Arc::clone(&source),
         diagnostics: tree.problems,
@@ -56,6 +58,11 @@ pub fn parse(source: Arc<Source>) -> Parsed {
     let policy = document::policy(&mut cx, tree.root.as_ref());
     if let Some(policy) = &policy {
         check::whole(policy, &mut cx);
+    }
+    // What stands on the line that broke off is half there; nothing true can be said about it.
+    if let Some(line) = broke_off {
+        let own = cx.diagnostics.split_off(yaml_problems);
+        cx.diagnostics.extend(own.into_iter().filter(|found| found.span.line < line));
     }
     let mut report = Report { source, diagnostics: cx.diagnostics };
     report.sort();
@@ -88,6 +95,10 @@ pub(super) struct Cx {
 impl Cx {
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
+    }
+
+    pub(super) fn has(&self, code: Code) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.code == code)
     }
 
     fn wrong_type(&mut self, node: &Node, wanted: &str, help: impl Into<String>) {

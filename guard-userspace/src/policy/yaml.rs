@@ -81,7 +81,10 @@ pub(super) fn read(text: &str) -> Tree {
     let mut builder = Builder { text, ..Builder::default() };
     for next in Parser::new_from_str_with_options(text, options) {
         let step = match next {
-            Ok((event, span)) => builder.event(event, builder.span(span.start, span.end)),
+            Ok((event, span)) => {
+                builder.tag = span.tag_span().map(|tag| builder.span(tag.start, tag.end));
+                builder.event(event, builder.span(span.start, span.end))
+            }
             Err(error) => Err(builder.syntax_error(&error)),
         };
         if let Err(problem) = step {
@@ -106,6 +109,8 @@ struct Builder<'a> {
     stack: Vec<Open>,
     nodes: usize,
     documents: usize,
+    /// Where the tag of the current event is written.
+    tag: Option<Span>,
     tree: Tree,
 }
 
@@ -233,7 +238,7 @@ impl Builder<'_> {
 
     fn refuse_tag(&mut self, tagged: bool, span: Span) {
         if tagged {
-            self.tree.problems.push(Self::hidden(span));
+            self.tree.problems.push(Self::hidden(self.tag.unwrap_or(span)));
         }
     }
 
