@@ -35,16 +35,21 @@ impl Toolchain {
         if nightly_usable() { Self::RustupNightly } else { Self::Debian }
     }
 
-    fn cargo(self) -> Command {
-        let mut command = match self {
-            Self::RustupNightly => Command::new("cargo"),
-            Self::Debian => Command::new("/usr/bin/cargo"),
+    fn cargo(self, verb: &str) -> Command {
+        let mut command = match (self, verb) {
+            (Self::RustupNightly, _) => Command::new("cargo"),
+            // By its path: cargo would take another toolchain's from the PATH.
+            (Self::Debian, "clippy") => Command::new("/usr/bin/cargo-clippy"),
+            (Self::Debian, _) => Command::new("/usr/bin/cargo"),
         };
-        run::clean_env(&mut command);
+        run::clean_env(&mut command).arg(verb);
         match self {
             Self::RustupNightly => command.env("RUSTUP_TOOLCHAIN", "nightly"),
             // Debian's stable compiler, allowed to build `core` from its source package.
-            Self::Debian => command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1"),
+            Self::Debian => command
+                .env("CARGO", "/usr/bin/cargo")
+                .env("RUSTC", "/usr/bin/rustc")
+                .env("RUSTC_BOOTSTRAP", "1"),
         };
         command
     }
@@ -121,20 +126,10 @@ fn cargo(verb: &str) -> Result<Command> {
         "target-cpu=v3",
     ]
     .join("\u{1f}");
-    let mut cargo = toolchain.cargo();
+    let mut cargo = toolchain.cargo(verb);
     cargo
         .current_dir(paths::root())
-        .args([
-            verb,
-            "--quiet",
-            "--locked",
-            "--package",
-            "guard-ebpf",
-            "--target",
-            TARGET,
-            "-Z",
-            "build-std=core",
-        ])
+        .args(["--quiet", "--locked", "--package", "guard-ebpf", "--target", TARGET, "-Z", "build-std=core"])
         .arg("--target-dir")
         .arg(paths::target().join("bpf-build"))
         .env("CARGO_ENCODED_RUSTFLAGS", flags);
