@@ -27,6 +27,7 @@ pub(crate) struct Guest {
     files: Vec<(PathBuf, String)>,
     env: Vec<(String, String)>,
     modules: Vec<String>,
+    fetch: Vec<String>,
     lsm: String,
     append: String,
     timeout: Duration,
@@ -42,6 +43,16 @@ pub(crate) struct Output {
     pub(crate) stderr: Vec<u8>,
     pub(crate) status: Status,
     pub(crate) console_log: PathBuf,
+    /// What `fetch` asked for and was there: each path in the guest with its content.
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+}
+
+/// How a command ended, without what it printed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: Status,
+    pub(crate) console_log: PathBuf,
+    pub(crate) files: Vec<(String, Vec<u8>)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +104,7 @@ impl Guest {
             files: Vec::new(),
             env: Vec::new(),
             modules: Vec::new(),
+            fetch: Vec::new(),
             lsm: LSMS.to_owned(),
             append: String::new(),
             timeout: Duration::from_secs(120),
@@ -127,6 +139,12 @@ impl Guest {
     /// Loads modules beyond the usual ones; the kernel must have them.
     pub(crate) fn modules(mut self, names: impl IntoIterator<Item = String>) -> Self {
         self.modules.extend(names);
+        self
+    }
+
+    /// Brings back a file, or all files below a directory, when the command has ended.
+    pub(crate) fn fetch(mut self, path: &str) -> Self {
+        self.fetch.push(path.to_owned());
         self
     }
 
@@ -166,19 +184,15 @@ impl Guest {
     /// Boots, runs the command, and collects what it prints.
     pub(crate) fn run(&self, argv: &[String]) -> Result<Output> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let (status, console_log) = self.stream(argv, &mut |stream, bytes| match stream {
+        let Ended { status, console_log, files } = self.stream(argv, &mut |stream, bytes| match stream {
             Stream::Out => stdout.extend(bytes),
             Stream::Err => stderr.extend(bytes),
         })?;
-        Ok(Output { stdout, stderr, status, console_log })
+        Ok(Output { stdout, stderr, status, console_log, files })
     }
 
     /// The same, passing on what it prints as it comes.
-    pub(crate) fn stream(
-        &self,
-        argv: &[String],
-        sink: &mut dyn FnMut(Stream, &[u8]),
-    ) -> Result<(Status, PathBuf)> {
+    pub(crate) fn stream(&self, argv: &[String], sink: &mut dyn FnMut(Stream, &[u8])) -> Result<Ended> {
         boot::boot(self, argv, sink)
     }
 

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+use crate::debian::kernel;
 use crate::guest::{Failure, Guest, LSMS, Stream};
+use crate::paths;
 
 /// The guest did not end in time, as `timeout` has it.
 const TIMED_OUT: u8 = 124;
@@ -16,8 +18,8 @@ const GUEST_FAILED: u8 = 125;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which kernel: 6.1, 6.12, 7.x, 5.10 or rc
-    #[arg(long)]
+    /// Which series of kernels
+    #[arg(long, value_parser = kernel::names())]
     kernel: String,
     /// Lay this directory's content over the guest's root (may be given again)
     #[arg(long, value_name = "DIR")]
@@ -28,6 +30,9 @@ pub(crate) struct Args {
     /// Set a variable in the command's environment (may be given again)
     #[arg(long, value_name = "KEY=VALUE")]
     env: Vec<String>,
+    /// Bring a file, or the files below a directory, back when the command has ended (may be given again)
+    #[arg(long, value_name = "GUEST:HOST")]
+    fetch: Vec<String>,
     /// Load more kernel modules, by name
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     modules: Vec<String>,
@@ -71,6 +76,9 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         };
         guest = guest.file(host, inside);
     }
+    for pair in &args.fetch {
+        guest = guest.fetch(split_fetch(pair)?.0);
+    }
     for pair in &args.env {
         let Some((key, value)) = pair.split_once('=') else { bail!("--env {pair}: write KEY=VALUE") };
         guest = guest.env(key, value);
@@ -83,7 +91,14 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         };
     });
     match outcome {
-        Ok((status, _)) => Ok(ExitCode::from(status.code())),
+        Ok(ended) => {
+            match save(&args.fetch, &ended.files) {
+                // The command's own failure is the news.
+                Err(error) if !ended.status.success() => eprintln!("xtask: {error:#}"),
+                saved => saved?,
+            }
+            Ok(ExitCode::from(ended.status.code()))
+        }
         Err(error) => match error.downcast_ref::<Failure>() {
             Some(failure) => {
                 eprintln!("xtask: {failure}");
@@ -92,4 +107,31 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
             None => Err(error),
         },
     }
+}
+
+fn split_fetch(pair: &str) -> Result<(&str, &str)> {
+    pair.split_once(':').filter(|(inside, host)| inside.starts_with('/') && !host.is_empty()).with_context(
+        || format!("--fetch {pair}: write an absolute path in the guest, a colon, and a path here"),
+    )
+}
+
+/// Writes what came back; what was asked for and did not come is an error.
+fn save(wanted: &[String], files: &[(String, Vec<u8>)]) -> Result<()> {
+    for pair in wanted {
+        let (inside, host) = split_fetch(pair)?;
+        let mut found = false;
+        for (path, content) in files {
+            let Some(rest) =
+                path.strip_prefix(inside).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+            else {
+                continue;
+            };
+            paths::write(&PathBuf::from(format!("{host}{rest}")), content)?;
+            found = true;
+        }
+        if !found {
+            bail!("the guest has no file {inside} to bring back");
+        }
+    }
+    Ok(())
 }

@@ -22,6 +22,7 @@ pub(crate) struct Job {
     argv: Vec<std::ffi::OsString>,
     env: Vec<(String, String)>,
     tripwire: bool,
+    fetch: Vec<std::path::PathBuf>,
 }
 
 impl Job {
@@ -42,7 +43,9 @@ impl Job {
             })
             .collect();
         let argv = entries("argv")?.into_iter().map(OsStringExt::from_vec).collect();
-        Ok(Self { argv, env, tripwire: dir.join("tripwire").exists() })
+        let fetch = entries("fetch")?.into_iter().filter(|path| !path.is_empty());
+        let fetch = fetch.map(|path| std::ffi::OsString::from_vec(path).into()).collect();
+        Ok(Self { argv, env, tripwire: dir.join("tripwire").exists(), fetch })
     }
 }
 
@@ -80,6 +83,7 @@ pub(crate) fn run(job: &Job, link: &mut Link) -> io::Result<Ending> {
             return Ok(Ending::Broken(format!("something sent SIGKILL to PID 1: {who}")));
         }
         if let Some(ending) = ended {
+            job.fetch.iter().for_each(|path| send(path, link));
             return Ok(ending);
         }
     }
@@ -119,6 +123,19 @@ fn reap(children: &SignalFd, job: Pid) -> io::Result<Option<Ending>> {
             Ok(_) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Sends a file, or the files below a directory. What is not there is not sent: the host knows what it asked for.
+fn send(path: &Path, link: &mut Link) {
+    match fs::read_dir(path) {
+        Ok(entries) => entries.flatten().for_each(|entry| send(&entry.path(), link)),
+        Err(_) if path.is_file() => {
+            if let Err(error) = link.file(path) {
+                eprintln!("guest-init: send {}: {error}", path.display());
+            }
+        }
+        Err(_) => {}
     }
 }
 

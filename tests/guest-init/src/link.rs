@@ -4,7 +4,8 @@
 //! `xtask/src/guest/frame.rs` reads them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::sys::termios::{SetArg, cfmakeraw, tcdrain, tcgetattr, tcsetattr};
@@ -39,6 +40,19 @@ impl Link {
 
     pub(crate) fn stderr(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.frame(b'E', bytes)
+    }
+
+    /// A file the host asked for: its path, then its content in pieces.
+    pub(crate) fn file(&mut self, path: &Path) -> io::Result<()> {
+        let mut file = File::open(path)?;
+        self.frame(b'F', path.as_os_str().as_bytes())?;
+        let mut bytes = [0; 4096];
+        loop {
+            match file.read(&mut bytes)? {
+                0 => return Ok(()),
+                length => self.frame(b'D', &bytes[..length])?,
+            }
+        }
     }
 
     pub(crate) fn end(&mut self, ending: &Ending) -> io::Result<()> {

@@ -52,6 +52,11 @@ pub(crate) fn series(name: &str) -> Result<&'static Series> {
     }
 }
 
+/// For the command line: the names it takes.
+pub(crate) fn names() -> clap::builder::PossibleValuesParser {
+    SERIES.iter().map(|series| series.name).collect::<Vec<_>>().into()
+}
+
 /// A kernel on disk, ready to boot.
 #[derive(Debug, Clone)]
 pub(crate) struct Kernel {

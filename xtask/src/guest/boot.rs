@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::frame::{self, Frame};
-use super::{Failure, Guest, Status, image};
+use super::{Ended, Failure, Guest, Status, image};
 use crate::debian::qemu::Qemu;
 use crate::paths;
 
@@ -25,11 +25,7 @@ pub(crate) enum Stream {
 /// Console logs kept per kernel.
 const KEPT_LOGS: usize = 30;
 
-pub(super) fn boot(
-    guest: &Guest,
-    argv: &[String],
-    sink: &mut dyn FnMut(Stream, &[u8]),
-) -> Result<(Status, PathBuf)> {
+pub(super) fn boot(guest: &Guest, argv: &[String], sink: &mut dyn FnMut(Stream, &[u8])) -> Result<Ended> {
     let qemu = Qemu::get()?;
     let console_log = new_log(guest.kernel.series)?;
     let scratch = Scratch::new(&console_log)?;
@@ -45,7 +41,7 @@ pub(super) fn boot(
     );
     let frames = listen(&mut child.0)?;
     let end = follow(&frames, Instant::now() + guest.timeout, sink);
-    let (started, end) = (end.started, end.how);
+    let End { started, how: end, files } = end;
     let fail = |why: String, timed_out: bool| {
         Err(Failure { why, timed_out, started, console_log: console_log.clone() }.into())
     };
@@ -63,7 +59,7 @@ pub(super) fn boot(
             fail("it stopped without saying how the command ended".to_owned(), false)
         }
         (How::Vanished, None) => fail(format!("QEMU stopped: {qemu_said}"), false),
-        (How::Ended(status), None) => Ok((status, console_log)),
+        (How::Ended(status), None) => Ok(Ended { status, console_log, files }),
     }
 }
 
@@ -117,6 +113,7 @@ fn listen(child: &mut Child) -> Result<Receiver<Frame>> {
 struct End {
     started: bool,
     how: How,
+    files: Vec<(String, Vec<u8>)>,
 }
 
 enum How {
@@ -127,12 +124,18 @@ enum How {
 }
 
 fn follow(frames: &Receiver<Frame>, deadline: Instant, sink: &mut dyn FnMut(Stream, &[u8])) -> End {
-    let mut started = false;
+    let (mut started, mut files) = (false, Vec::<(String, Vec<u8>)>::new());
     let how = loop {
         match frames.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Frame::Ready(_)) => started = true,
             Ok(Frame::Out(bytes)) => sink(Stream::Out, &bytes),
             Ok(Frame::Err(bytes)) => sink(Stream::Err, &bytes),
+            Ok(Frame::File(path)) => files.push((path, Vec::new())),
+            Ok(Frame::Piece(bytes)) => {
+                if let Some((_, content)) = files.last_mut() {
+                    content.extend(bytes);
+                }
+            }
             Ok(Frame::Exited(code)) => break How::Ended(Status::Exited(code)),
             Ok(Frame::Killed(signal)) => break How::Ended(Status::Killed(signal)),
             Ok(Frame::Broken(why)) => break How::Broken(why),
@@ -140,7 +143,7 @@ fn follow(frames: &Receiver<Frame>, deadline: Instant, sink: &mut dyn FnMut(Stre
             Err(RecvTimeoutError::Timeout) => break How::TimedOut,
         }
     };
-    End { started, how }
+    End { started, how, files }
 }
 
 /// The kernel's own word that it died. Written after the command's end it still counts.

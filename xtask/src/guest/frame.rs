@@ -11,6 +11,9 @@ pub(crate) enum Frame {
     Err(Vec<u8>),
     Exited(i32),
     Killed(i32),
+    /// A file that was asked for begins; its content follows in pieces.
+    File(String),
+    Piece(Vec<u8>),
     /// PID 1 could not do its work.
     Broken(String),
 }
@@ -38,6 +41,8 @@ pub(crate) fn read(from: &mut impl Read) -> io::Result<Option<Frame>> {
         b'R' => Frame::Ready(text(&payload)),
         b'O' => Frame::Out(payload),
         b'E' => Frame::Err(payload),
+        b'F' => Frame::File(text(&payload)),
+        b'D' => Frame::Piece(payload),
         b'X' => Frame::Exited(number(&payload)?),
         b'K' => Frame::Killed(number(&payload)?),
         b'B' => Frame::Broken(text(&payload)),

@@ -111,6 +111,7 @@ fn overlay(guest: &Guest, argv: &[String]) -> Result<Vec<u8>> {
     ];
     env.extend(guest.env.iter().map(|(key, value)| format!("{key}={value}")));
     cpio.file(".guest/env", 0o644, terminated(&env).as_bytes())?;
+    cpio.file(".guest/fetch", 0o644, terminated(&guest.fetch).as_bytes())?;
     if !guest.icount {
         cpio.file(".guest/tripwire", 0o644, b"")?;
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::report::Report;
-use crate::debian::kernel::{Promise, Series};
+use crate::debian::kernel::{Kernel, Promise, Series};
 use crate::guest::{Failure, Guest, Output, Status};
 use crate::{build_host, setup};
 
@@ -44,6 +44,21 @@ pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String]) {
         let outcome = red_without_bpf(matrix[0].name, &programs);
         report.check("guests", "the tests turn red when bpf is not in the LSM list", outcome);
     }
+}
+
+/// Fetches the kernel if need be; says so if it cannot be had.
+pub(super) fn at_hand(report: &mut Report, series: &Series) -> bool {
+    let error = match Kernel::get(series.name) {
+        Ok(_) => return true,
+        Err(error) => error,
+    };
+    match series.promise {
+        Promise::Works | Promise::Refuses => {
+            report.fail(series.name, "the kernel is at hand", &format!("{error:#}"));
+        }
+        Promise::Warns => println!("WARN {}: {error:#}", series.name),
+    }
+    false
 }
 
 fn boot(series: &Series, programs: &Programs, only: &[String]) -> Result<Vec<Line>> {
@@ -186,7 +201,13 @@ mod tests {
 
     fn output(stdout: &str, code: i32) -> Output {
         let status = Status::Exited(code);
-        Output { stdout: stdout.into(), stderr: Vec::new(), status, console_log: "log".into() }
+        Output {
+            stdout: stdout.into(),
+            stderr: Vec::new(),
+            status,
+            console_log: "log".into(),
+            files: Vec::new(),
+        }
     }
 
     #[test]
