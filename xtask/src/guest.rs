@@ -1,5 +1,6 @@
 //! A guest: a real kernel in QEMU that runs one command as root and gives back what it printed and how it ended.
 
+mod accel;
 mod boot;
 mod cpio;
 mod frame;
@@ -34,6 +35,8 @@ pub(crate) struct Guest {
     cpus: u32,
     memory: u32,
     icount: bool,
+    /// Decided by a probe unless the probe itself runs.
+    accel: Option<accel::Accel>,
 }
 
 /// What came out of a command that ran to its end.
@@ -111,6 +114,7 @@ impl Guest {
             cpus: 2,
             memory: 1024,
             icount: false,
+            accel: None,
         })
     }
 

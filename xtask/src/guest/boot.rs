@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::accel::{self, Accel};
 use super::frame::{self, Frame};
 use super::{Ended, Failure, Guest, Status, image};
 use crate::debian::qemu::Qemu;
@@ -26,13 +27,17 @@ pub(crate) enum Stream {
 const KEPT_LOGS: usize = 30;
 
 pub(super) fn boot(guest: &Guest, argv: &[String], sink: &mut dyn FnMut(Stream, &[u8])) -> Result<Ended> {
+    let accel = match guest.accel {
+        Some(accel) => accel,
+        None => accel::choose(guest)?,
+    };
     let qemu = Qemu::get()?;
     let console_log = new_log(guest.kernel.series)?;
     let scratch = Scratch::new(&console_log)?;
     let initrd = scratch.0.join("initrd");
     image::write(guest, argv, &initrd)?;
     let mut child = Running(
-        arguments(guest, qemu.command(), &initrd, &console_log)
+        arguments(guest, accel, qemu.command(), &initrd, &console_log)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -63,7 +68,7 @@ pub(super) fn boot(guest: &Guest, argv: &[String], sink: &mut dyn FnMut(Stream, 
     }
 }
 
-fn arguments(guest: &Guest, mut qemu: Command, initrd: &Path, console_log: &Path) -> Command {
+fn arguments(guest: &Guest, accel: Accel, mut qemu: Command, initrd: &Path, console_log: &Path) -> Command {
     let mut words = vec![
         "console=ttyS0 loglevel=4 panic=-1 oops=panic no_timer_check random.trust_cpu=on".to_owned(),
         format!("lsm={}", guest.lsm),
@@ -74,7 +79,11 @@ fn arguments(guest: &Guest, mut qemu: Command, initrd: &Path, console_log: &Path
         qemu.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm", "-seed", "1"]);
         qemu.args(["-cpu", "max,-rdrand,-rdseed,-erms,-fsrm,-fzrm,-fsrs,-fsrc"]);
     } else {
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", &guest.cpus.to_string()]);
+        let accel = match accel {
+            Accel::Emulation => "tcg,thread=multi",
+            Accel::Hardware => "kvm",
+        };
+        qemu.args(["-accel", accel, "-cpu", "max", "-smp", &guest.cpus.to_string()]);
     }
     if !guest.append.is_empty() {
         words.push(guest.append.clone());
