@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::debian::kernel::Kernel;
+use crate::setup;
 
 pub(crate) use boot::Stream;
 
@@ -101,6 +102,7 @@ impl std::error::Error for Failure {}
 impl Guest {
     /// A guest on the newest kernel of the series, which is fetched if it is not there.
     pub(crate) fn new(series: &str) -> Result<Self> {
+        setup::guests()?;
         Ok(Self {
             kernel: Kernel::get(series)?,
             overlays: Vec::new(),

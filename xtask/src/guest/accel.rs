@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::Guest;
+use super::{Failure, Guest};
 use crate::paths;
 
 /// What executes the guest's instructions.
@@ -40,7 +40,7 @@ pub(super) fn choose(guest: &Guest) -> Result<Accel> {
     let boots = match known(&note_here) {
         Some(boots) => boots,
         None => {
-            let boots = probe(guest);
+            let boots = probe(guest)?;
             paths::write(&note_here, if boots { b"yes" } else { b"no" })?;
             if !boots {
                 // One kernel that hangs is reason enough not to wait for the others to hang too.
@@ -60,7 +60,7 @@ fn known(note: &Path) -> Option<bool> {
     }
 }
 
-fn probe(guest: &Guest) -> bool {
+fn probe(guest: &Guest) -> Result<bool> {
     eprintln!("xtask: trying hardware virtualisation (once; GUARD_ACCEL=tcg or kvm decides instead)");
     let bare = Guest {
         accel: Some(Accel::Hardware),
@@ -70,7 +70,12 @@ fn probe(guest: &Guest) -> bool {
         timeout: PATIENCE,
         ..guest.clone()
     };
-    let boots = bare.run(&["true".to_owned()]).is_ok_and(|output| output.status.success());
+    let boots = match bare.run(&["true".to_owned()]) {
+        Ok(output) => output.status.success(),
+        // Only a guest that failed says something about the hardware.
+        Err(error) if error.is::<Failure>() => false,
+        Err(error) => return Err(error),
+    };
     eprintln!("xtask: {}", if boots { "it boots" } else { "it does not boot: guests are emulated" });
-    boots
+    Ok(boots)
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::report::Report;
+use crate::build_host;
 use crate::debian::kernel::{Kernel, Promise, Series};
 use crate::guest::{Failure, Guest, Output, Status};
-use crate::{build_host, setup};
 
 /// Where guests find the programs under test.
 const TESTS_AT: &str = "/usr/local/bin/guest-tests";
@@ -22,7 +22,6 @@ struct Programs {
 
 pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String]) {
     let build = || -> Result<Programs> {
-        setup::guests()?;
         Ok(Programs { tests: build_host::guest_tests()?, guard: build_host::guard()? })
     };
     let programs = match build() {
