@@ -1,7 +1,7 @@
 //! `cargo xtask build-ebpf`: the kernel half, one object for all kernels.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -24,7 +24,7 @@ pub(crate) fn main() -> Result<ExitCode> {
 
 /// A compiler that can build `core` for the BPF target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Toolchain {
+pub(crate) enum Toolchain {
     RustupNightly,
     Debian,
 }
@@ -70,22 +70,34 @@ fn nightly_usable() -> bool {
     source.is_file() && llvm.is_some_and(|llvm| llvm <= LLVM)
 }
 
-/// Everything the build needs, installed or built where it is missing.
-pub(crate) fn ready() -> Result<()> {
-    if Toolchain::choose() == Toolchain::Debian {
-        setup::packages(DEBIAN_RUST)?;
+/// Everything the build needs, installed or built where it is missing; the compiler and bpf-linker to use.
+pub(crate) fn ready() -> Result<(Toolchain, PathBuf)> {
+    let toolchain = Toolchain::choose();
+    let program = paths::tools().join("bin/bpf-linker");
+    let linker_is_there = is_pinned(&program);
+    // All at once, so that someone who is not root is told once.
+    let mut packages = Vec::new();
+    if toolchain == Toolchain::Debian {
+        packages.extend(DEBIAN_RUST);
     }
-    linker().map(drop)
+    if !linker_is_there {
+        packages.extend(LLVM_PACKAGES);
+    }
+    packages.extend(setup::unpackers_missing());
+    setup::packages(&packages)?;
+    if !linker_is_there {
+        build_linker(&program)?;
+    }
+    Ok((toolchain, program))
 }
 
-/// bpf-linker, built once.
-fn linker() -> Result<PathBuf> {
-    let program = paths::tools().join("bin/bpf-linker");
-    let version = |program: &PathBuf| run::quiet("ask bpf-linker", Command::new(program).arg("--version"));
-    if program.is_file() && version(&program).is_ok_and(|text| text.trim().ends_with(LINKER_VERSION)) {
-        return Ok(program);
-    }
-    setup::packages(LLVM_PACKAGES)?;
+fn is_pinned(program: &Path) -> bool {
+    let version = || run::quiet("ask bpf-linker its version", Command::new(program).arg("--version"));
+    program.is_file() && version().is_ok_and(|text| text.trim().ends_with(LINKER_VERSION))
+}
+
+/// Builds bpf-linker, once for all later builds.
+fn build_linker(program: &Path) -> Result<()> {
     eprintln!("xtask: building bpf-linker {LINKER_VERSION} into target/tools (once, about a minute)");
     let root = paths::beside(&paths::tools().join("bpf-linker"));
     let mut cargo = Command::new("cargo");
@@ -101,20 +113,15 @@ fn linker() -> Result<PathBuf> {
         .env("RUSTFLAGS", format!("-L {LLVM_PREFIX}/lib"));
     let built = run::loud("build bpf-linker", &mut cargo).and_then(|()| {
         fs::create_dir_all(paths::tools().join("bin")).context("create target/tools/bin")?;
-        fs::rename(root.join("bin/bpf-linker"), &program).context("put bpf-linker in place")
+        fs::rename(root.join("bin/bpf-linker"), program).context("put bpf-linker in place")
     });
     let _ = fs::remove_dir_all(&root);
-    built?;
-    Ok(program)
+    built
 }
 
 /// The build of the BPF crate, with `verb` one of cargo's commands.
 fn cargo(verb: &str) -> Result<Command> {
-    let toolchain = Toolchain::choose();
-    if toolchain == Toolchain::Debian {
-        setup::packages(DEBIAN_RUST)?;
-    }
-    let linker = linker()?;
+    let (toolchain, linker) = ready()?;
     let flags = [
         "-C",
         &format!("linker={}", linker.display()),

@@ -15,7 +15,6 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     build_ebpf::ready()?;
-    guests()?;
     debian::qemu::Qemu::get()?;
     debian::qemu::busybox()?;
     for series in debian::kernel::SERIES {
@@ -30,7 +29,17 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
 
 /// What booting a guest needs of the machine.
 pub(crate) fn guests() -> Result<()> {
-    packages(&debian::modules::unpackers_missing())
+    packages(&unpackers_missing())
+}
+
+/// Packages with the programs that unpack kernel modules, where those are missing.
+pub(crate) fn unpackers_missing() -> Vec<&'static str> {
+    let unpackers = [("xz", "xz-utils"), ("zstd", "zstd")];
+    unpackers
+        .into_iter()
+        .filter(|(program, _)| run::which(program).is_none())
+        .map(|(_, package)| package)
+        .collect()
 }
 
 /// Installs the packages that are missing, as root and aloud; otherwise says how.

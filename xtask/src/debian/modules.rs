@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::kernel::Kernel;
-use crate::{paths, run};
+use crate::paths;
 
 /// A module as the guest loads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,15 +99,6 @@ fn depends(module: &[u8]) -> Vec<String> {
     let value = module[at + key.len()..].split(|&byte| byte == 0).next().unwrap_or_default();
     let value = String::from_utf8_lossy(value);
     value.split(',').filter(|name| !name.is_empty()).map(normal).collect()
-}
-
-/// Which tool the kernel's modules need to be unpacked; xz-utils and zstd are asked for by `setup`.
-pub(crate) fn unpackers_missing() -> Vec<&'static str> {
-    [("xz", "xz-utils"), ("zstd", "zstd")]
-        .into_iter()
-        .filter(|(program, _)| run::which(program).is_none())
-        .map(|(_, package)| package)
-        .collect()
 }
 
 #[cfg(test)]
