@@ -5,12 +5,18 @@
 //! that way is a [`diag::Diagnostic`].
 
 pub mod check;
+pub mod decide;
 pub mod diag;
+pub mod diff;
+pub mod fmt;
 pub mod glob;
 pub mod lang;
+pub mod matching;
 pub mod model;
 pub mod parse;
 pub mod read;
+pub mod schema;
 pub mod source;
+pub mod testing;
 pub mod words;
 mod yaml;

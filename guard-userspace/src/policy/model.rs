@@ -493,3 +493,23 @@ impl Request {
         }
     }
 }
+
+/// As `tests:` and the command line write it.
+impl std::fmt::Display for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let proto = |proto: &Proto| if *proto == Proto::Udp { "udp" } else { "tcp" };
+        match self {
+            Self::Exec { path, argv } => {
+                write!(f, "{}", String::from_utf8_lossy(path).escape_debug())?;
+                argv.iter()
+                    .skip(1)
+                    .try_for_each(|arg| write!(f, " {}", String::from_utf8_lossy(arg).escape_debug()))
+            }
+            Self::Load(path) | Self::ConnectUnix(path) | Self::Write(path) | Self::Read(path) => {
+                write!(f, "{}", String::from_utf8_lossy(path).escape_debug())
+            }
+            Self::Connect { to, proto: with } => write!(f, "{to}/{}", proto(with)),
+            Self::Listen { port, proto: with } => write!(f, "{port}/{}", proto(with)),
+        }
+    }
+}

@@ -23,7 +23,7 @@ use super::source::{Source, Span, Spanned};
 use super::yaml::{self, Data, Node};
 use super::{check, read};
 
-pub use net::{parse_peer, parse_port};
+pub use tests_list::from_words as request;
 
 /// No more than this many findings about one file; the rest is counted.
 const MAX_DIAGNOSTICS: usize = 100;

@@ -1,8 +1,10 @@
 //! What a rule's paths are on this host. Rules match resolved paths, so one that names a symlink matches nothing.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
 use crate::policy::diag::{Code, Diagnostic};
 use crate::policy::glob::{Glob, Token};
@@ -12,15 +14,25 @@ pub(super) fn warnings(policy: &Policy) -> Vec<Diagnostic> {
     let profiles = policy.profiles.iter().map(|profile| &profile.sections);
     let sections = std::iter::once(&policy.sections).chain(profiles);
     let rules = sections.flat_map(Sections::iter).flat_map(|(_, section)| &section.rules);
-    rules.flat_map(|rule| names(rule).filter_map(move |glob| warning(rule, glob))).collect()
+    let mut told: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut found = Vec::new();
+    for rule in rules {
+        for glob in names(rule) {
+            let Some((path, whole)) = fixed_part(glob) else { continue };
+            // Said once for each path; the next rule that names it has the same cure.
+            if told.insert(path.clone()) {
+                found.extend(warning(rule, glob, path, whole));
+            }
+        }
+    }
+    found
 }
 
 fn names(rule: &Rule) -> impl Iterator<Item = &Glob> {
     rule.paths.iter().chain(rule.unix.iter().filter(|name| !name.text.starts_with('@')))
 }
 
-fn warning(rule: &Rule, glob: &Glob) -> Option<Diagnostic> {
-    let (path, whole) = fixed_part(glob)?;
+fn warning(rule: &Rule, glob: &Glob, path: PathBuf, whole: bool) -> Option<Diagnostic> {
     let rule = &rule.id.value;
     match fs::canonicalize(&path) {
         Ok(real) if real == path => None,

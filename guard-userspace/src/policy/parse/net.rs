@@ -210,7 +210,7 @@ fn bracketed(addr: &str) -> String {
 }
 
 /// A peer as tests and `explain` name it: `10.1.2.3:443/tcp`; TCP if no protocol is written.
-pub fn parse_peer(text: &str) -> Result<(SocketAddr, Proto), String> {
+pub(super) fn parse_peer(text: &str) -> Result<(SocketAddr, Proto), String> {
     let (socket, proto) = split_proto(text).map_err(|(_, message, help)| format!("{message}: {help}"))?;
     let socket = socket.parse::<SocketAddr>().map_err(|_| {
         format!("`{}` is not an address and a port: write `10.1.2.3:443` or `[2001:db8::1]:443`", shown(text))
@@ -220,7 +220,7 @@ pub fn parse_peer(text: &str) -> Result<(SocketAddr, Proto), String> {
 }
 
 /// A local port as tests and `explain` name it: `8080/tcp`; TCP if no protocol is written.
-pub fn parse_port(text: &str) -> Result<(u16, Proto), String> {
+pub(super) fn parse_port(text: &str) -> Result<(u16, Proto), String> {
     let (port, proto) = split_proto(text).map_err(|(_, message, help)| format!("{message}: {help}"))?;
     let port =
         port.parse::<u16>().map_err(|_| format!("`{}` is not a port: write `8080/tcp`", shown(text)))?;

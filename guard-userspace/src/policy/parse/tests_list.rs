@@ -91,7 +91,7 @@ fn request(cx: &mut Cx, fields: &Fields<'_>) -> Option<Spanned<Request>> {
 }
 
 /// A request from its words, as `tests:` and the command line write it. The error says what to write.
-pub(crate) fn from_words(action: Action, words: &[String]) -> Result<Request, String> {
+pub fn from_words(action: Action, words: &[String]) -> Result<Request, String> {
     let [first, rest @ ..] = words else {
         return Err("write the program's path, as in `[/usr/bin/git, push]`".to_owned());
     };

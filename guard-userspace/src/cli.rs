@@ -1,0 +1,65 @@
+//! The command line: one subcommand per file.
+
+mod policy;
+mod term;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A host agent that makes the Linux kernel say what an AI agent may do.
+#[derive(Debug, Parser)]
+#[command(name = "guard", version, propagate_version = true, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 fine, 1 a finding, 2 wrong usage, 3 cannot (host not able, no daemon, file unreadable).";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check, test, explain, compare and format policies; needs no root and no daemon
+    #[command(subcommand)]
+    Policy(policy::Command),
+}
+
+/// How a command ended, as its exit code says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ending {
+    Fine,
+    Finding,
+    Usage,
+    Cannot,
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Fine => Self::SUCCESS,
+            Ending::Finding => Self::from(1),
+            Ending::Usage => Self::from(2),
+            Ending::Cannot => Self::from(3),
+        }
+    }
+}
+
+pub(crate) fn run() -> ExitCode {
+    let ending = match Cli::parse().command {
+        Command::Policy(command) => command.run(),
+    };
+    match ending {
+        Ok(ending) => ending.into(),
+        // Whoever reads our output has gone; that is not our failure.
+        Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("guard: {error:#}");
+            Ending::Cannot.into()
+        }
+    }
+}
+
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

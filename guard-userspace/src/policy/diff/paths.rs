@@ -1,0 +1,130 @@
+//! Classes of paths, unix sockets and command lines.
+
+use std::collections::BTreeMap;
+
+use super::{Change, Difference, Said, patterns, said};
+use crate::policy::decide::{Decider as _, Plain};
+use crate::policy::lang::{Globs, Tag};
+use crate::policy::model::{Action, Policy, Request, Rule, SECTIONS};
+
+pub(super) fn compare(old: &Policy, new: &Policy, profile: Option<&str>, difference: &mut Difference) {
+    for action in SECTIONS {
+        if action == Action::Listen {
+            continue;
+        }
+        // Command lines without arguments first, then one that each `args` of either side is about.
+        for args in command_lines(old, new, profile, action) {
+            section(old, new, profile, action, args.as_deref(), difference);
+        }
+    }
+}
+
+fn rules<'a>(policy: &'a Policy, profile: Option<&'a str>, action: Action) -> impl Iterator<Item = &'a Rule> {
+    let tighter = profile.and_then(|name| policy.profile(name)).map(|profile| &profile.sections);
+    let sections = std::iter::once(&policy.sections).chain(tighter);
+    sections.filter_map(move |sections| sections.get(action)).flat_map(|section| &section.rules)
+}
+
+fn command_lines(
+    old: &Policy,
+    new: &Policy,
+    profile: Option<&str>,
+    action: Action,
+) -> Vec<Option<Vec<String>>> {
+    let mut lines = vec![None];
+    for rule in rules(old, profile, action).chain(rules(new, profile, action)) {
+        if rule.args.is_empty() {
+            continue;
+        }
+        let example: Option<Vec<String>> = rule.args.iter().map(example_of).collect();
+        if example.is_some() && !lines.contains(&example) {
+            lines.push(example);
+        }
+    }
+    lines
+}
+
+/// The shortest argument that a pattern matches.
+fn example_of(pattern: &crate::policy::glob::Glob) -> Option<String> {
+    let mut globs = Globs::default();
+    globs.add(0, pattern);
+    match globs.find(|tags| !tags.is_empty(), |tags| !tags.is_empty()) {
+        crate::policy::lang::Answer::Found(bytes) => String::from_utf8(bytes).ok(),
+        crate::policy::lang::Answer::None | crate::policy::lang::Answer::Unknown => None,
+    }
+}
+
+fn section(
+    old: &Policy,
+    new: &Policy,
+    profile: Option<&str>,
+    action: Action,
+    args: Option<&[String]>,
+    difference: &mut Difference,
+) {
+    let mut globs = Globs::default();
+    let all: Vec<&Rule> = rules(old, profile, action).chain(rules(new, profile, action)).collect();
+    for (index, rule) in all.iter().enumerate() {
+        // Rule and except apart, so that a path inside both is a class of its own.
+        let tag = Tag::try_from(index * 2).unwrap_or(0);
+        rule.paths.iter().chain(&rule.unix).for_each(|glob| globs.add(tag, glob));
+        globs.add_all(tag + 1, &rule.except);
+    }
+    let mut classes: BTreeMap<(Said, Said), String> = BTreeMap::new();
+    let complete = globs.walk(
+        |_| true,
+        |_, example| {
+            let bytes = example();
+            // The empty name is where every walk begins; no request has it.
+            if let Some(request) = request(action, &bytes, args) {
+                let before = said(Plain(old).decide(&request, profile));
+                let after = said(Plain(new).decide(&request, profile));
+                if before.verdict != after.verdict {
+                    classes.entry((before, after)).or_insert_with(|| shown(&bytes));
+                }
+            }
+            true
+        },
+    );
+    if !complete && !difference.incomplete.contains(&action) {
+        difference.incomplete.push(action);
+    }
+    for ((before, after), example) in classes {
+        let change = Change {
+            action,
+            profile: profile.map(str::to_owned),
+            args: args.map(<[String]>::to_vec),
+            patterns: patterns((old, &before), (new, &after)),
+            old: before,
+            new: after,
+            example,
+        };
+        // With these arguments the same change as without them is the same change.
+        let bare = Change { args: None, ..change.clone() };
+        if !difference.changes.contains(&bare) {
+            difference.changes.push(change);
+        }
+    }
+}
+
+fn request(action: Action, bytes: &[u8], args: Option<&[String]>) -> Option<Request> {
+    let name = bytes.to_vec();
+    let is_path = bytes.first() == Some(&b'/');
+    match action {
+        Action::Connect => (is_path || bytes.first() == Some(&b'@')).then_some(Request::ConnectUnix(name)),
+        _ if !is_path => None,
+        Action::Exec => {
+            let words = args.unwrap_or_default().iter().map(|word| word.clone().into_bytes());
+            let argv = std::iter::once(name.clone()).chain(words).collect();
+            Some(Request::Exec { path: name, argv })
+        }
+        Action::Load => Some(Request::Load(name)),
+        Action::Write => Some(Request::Write(name)),
+        Action::Read => Some(Request::Read(name)),
+        Action::Listen | Action::Boundary => None,
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
