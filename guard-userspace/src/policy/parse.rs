@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn nothing_is_called_missing_behind_a_syntax_error() {
-        assert_eq!(messages("version: 1\npolicy: [x").len(), 2);
+        assert_eq!(messages("version: 1\npolicy: [x").len(), 1);
         assert_eq!(messages("version: 1\nmode: enforced\nexec: }").len(), 2);
     }
 }

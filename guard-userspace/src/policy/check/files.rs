@@ -66,7 +66,5 @@ fn fixed_part(glob: &Glob) -> Option<(PathBuf, bool)> {
     let Some(Token::Literal(bytes)) = glob.tokens.first() else { return None };
     let whole = glob.tokens.len() == 1;
     let end = if whole { bytes.len() } else { bytes.iter().rposition(|byte| *byte == b'/')? };
-    let path = Path::new(std::ffi::OsStr::from_bytes(&bytes[..end]));
-    (end > 1)
-        .then(|| (PathBuf::from(std::ffi::OsString::from_vec(path.as_os_str().as_bytes().to_vec())), whole))
+    (end > 1).then(|| (PathBuf::from(OsString::from_vec(bytes[..end].to_vec())), whole))
 }
