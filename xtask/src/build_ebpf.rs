@@ -99,6 +99,7 @@ fn is_pinned(program: &Path) -> bool {
 /// Builds bpf-linker, once for all later builds.
 fn build_linker(program: &Path) -> Result<()> {
     eprintln!("xtask: building bpf-linker {LINKER_VERSION} into target/tools (once, about a minute)");
+    let build_dir = paths::target().join("bpf-linker-build");
     let root = paths::beside(&paths::tools().join("bpf-linker"));
     let mut cargo = Command::new("cargo");
     run::clean_env(&mut cargo)
@@ -106,7 +107,7 @@ fn build_linker(program: &Path) -> Result<()> {
         .args(["--no-default-features", "--features", "llvm-22", "--root"])
         .arg(&root)
         .arg("--target-dir")
-        .arg(paths::target().join("bpf-linker-build"))
+        .arg(&build_dir)
         .env("LLVM_SYS_221_PREFIX", LLVM_PREFIX)
         // Without these two its build script finds another LLVM on the PATH and does not link.
         .env("LLVM_PREFIX", LLVM_PREFIX)
@@ -116,6 +117,9 @@ fn build_linker(program: &Path) -> Result<()> {
         fs::rename(root.join("bin/bpf-linker"), program).context("put bpf-linker in place")
     });
     let _ = fs::remove_dir_all(&root);
+    if built.is_ok() {
+        let _ = fs::remove_dir_all(&build_dir);
+    }
     built
 }
 

@@ -26,7 +26,8 @@ pub(crate) struct Guest {
     kernel: Kernel,
     /// Directories of the host, each with where it goes.
     overlays: Vec<(PathBuf, String)>,
-    files: Vec<(PathBuf, String)>,
+    /// Files of the host, each with where it goes and its mode.
+    files: Vec<(PathBuf, String, u32)>,
     env: Vec<(String, String)>,
     modules: Vec<String>,
     fetch: Vec<String>,
@@ -47,8 +48,6 @@ pub(crate) struct Output {
     pub(crate) stderr: Vec<u8>,
     pub(crate) status: Status,
     pub(crate) console_log: PathBuf,
-    /// What `fetch` asked for and was there: each path in the guest with its content.
-    pub(crate) files: Vec<(String, Vec<u8>)>,
 }
 
 /// How a command ended, without what it printed.
@@ -56,6 +55,7 @@ pub(crate) struct Output {
 pub(crate) struct Ended {
     pub(crate) status: Status,
     pub(crate) console_log: PathBuf,
+    /// What `fetch` asked for and was there: each path in the guest with its content.
     pub(crate) files: Vec<(String, Vec<u8>)>,
 }
 
@@ -131,9 +131,15 @@ impl Guest {
         self
     }
 
-    /// Puts one file of the host at an absolute path in the guest.
+    /// Puts a program of the host at an absolute path in the guest.
     pub(crate) fn file(mut self, host: impl AsRef<Path>, guest: &str) -> Self {
-        self.files.push((host.as_ref().to_owned(), guest.to_owned()));
+        self.files.push((host.as_ref().to_owned(), guest.to_owned(), 0o755));
+        self
+    }
+
+    /// Puts a file that is not to be run at an absolute path in the guest.
+    pub(crate) fn plain_file(mut self, host: impl AsRef<Path>, guest: &str) -> Self {
+        self.files.push((host.as_ref().to_owned(), guest.to_owned(), 0o644));
         self
     }
 
@@ -190,11 +196,11 @@ impl Guest {
     /// Boots, runs the command, and collects what it prints.
     pub(crate) fn run(&self, argv: &[String]) -> Result<Output> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let Ended { status, console_log, files } = self.stream(argv, &mut |stream, bytes| match stream {
+        let Ended { status, console_log, .. } = self.stream(argv, &mut |stream, bytes| match stream {
             Stream::Out => stdout.extend(bytes),
             Stream::Err => stderr.extend(bytes),
         })?;
-        Ok(Output { stdout, stderr, status, console_log, files })
+        Ok(Output { stdout, stderr, status, console_log })
     }
 
     /// The same, passing on what it prints as it comes.

@@ -4,6 +4,7 @@
 mod build_ebpf;
 mod build_host;
 mod debian;
+mod demo;
 mod guest;
 mod paths;
 mod run;
@@ -28,6 +29,8 @@ enum Chore {
     Setup(setup::Args),
     /// Build the eBPF object into target/bpf/guard-ebpf.o
     BuildEbpf,
+    /// Show guard at work: what a sample agent may do, what not, and why
+    Demo(demo::Args),
     /// Run every check: format, lints, host tests, and the guests of the kernel matrix
     Test(test::Args),
     /// Run one command as root inside a guest; its output and exit status come back
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Chore::Setup(args) => setup::main(&args),
         Chore::BuildEbpf => build_ebpf::main(),
+        Chore::Demo(args) => demo::main(&args),
         Chore::Test(args) => test::main(&args),
         Chore::Vm(args) => vm::main(&args),
     };

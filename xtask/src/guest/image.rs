@@ -96,9 +96,9 @@ fn overlay(guest: &Guest, argv: &[String]) -> Result<Vec<u8>> {
         cpio.parents(&format!("{inside}/"))?;
         cpio.tree(host, inside)?;
     }
-    for (host, inside) in &guest.files {
+    for (host, inside, mode) in &guest.files {
         cpio.parents(inside)?;
-        cpio.file(inside, 0o755, &stripped(host)?)?;
+        cpio.file(inside, *mode, &stripped(host)?)?;
     }
     cpio.file(".guest/argv", 0o644, terminated(argv).as_bytes())?;
     let mut env = vec![

@@ -1,0 +1,85 @@
+//! Tells what happened, from what the agent saw and what guard's audit log says.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use serde_json::Value;
+
+use super::attempts::{ATTEMPTS, Attempt, Expect};
+
+/// Where guard keeps its audit log.
+const AUDIT: &str = "/var/lib/guard/audit";
+
+/// Every record, in the order of the log.
+pub(super) fn records() -> Result<Vec<Value>> {
+    let mut files: Vec<_> = fs::read_dir(AUDIT)
+        .with_context(|| format!("list {AUDIT}"))?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    let mut records = Vec::new();
+    for file in files.iter().filter(|file| is_log(file)) {
+        let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        for line in text.lines() {
+            records
+                .push(serde_json::from_str(line).with_context(|| format!("a line of {}", file.display()))?);
+        }
+    }
+    Ok(records)
+}
+
+fn is_log(path: &Path) -> bool {
+    path.extension().is_some_and(|ext| ext == "ndjson" || ext == "jsonl" || ext == "log")
+}
+
+/// One line for each attempt; whether all came out as the policy says and left their record.
+pub(super) fn print(outcomes: &[i32], records: &[Value]) -> bool {
+    let mut as_told = true;
+    for (attempt, &errno) in ATTEMPTS.iter().zip(outcomes) {
+        let record = find(attempt, records);
+        let (word, expected) = match errno {
+            0 => ("allowed", attempt.expect == Expect::Allowed),
+            libc::EPERM => ("BLOCKED", attempt.expect == Expect::Blocked),
+            _ => ("failed", false),
+        };
+        println!("  {word:8} {:34} {} {}", attempt.says, attempt.act.action(), attempt.act.object());
+        if errno != 0 {
+            println!("           {}{}", Errno::from_raw(errno), record.map(because).unwrap_or_default());
+        }
+        let recorded = record.is_some() || attempt.expect == Expect::Allowed;
+        if !expected || !recorded {
+            as_told = false;
+            println!(
+                "           this is not what the policy says{}",
+                if recorded { "" } else { ": no record of it" }
+            );
+        }
+    }
+    println!("\n{} records in {AUDIT}", records.len());
+    as_told
+}
+
+/// The last record of the attempt: the same action on the same object, decided the same way.
+fn find<'a>(attempt: &Attempt, records: &'a [Value]) -> Option<&'a Value> {
+    let verdict = match attempt.expect {
+        Expect::Allowed => "allow",
+        Expect::Blocked => "block",
+    };
+    let fits = |record: &&Value| {
+        record["action"] == attempt.act.action()
+            && record["verdict"] == verdict
+            && (attempt.act.action() == "boundary" || record["object"] == attempt.act.object())
+    };
+    records.iter().rev().find(fits)
+}
+
+fn because(record: &Value) -> String {
+    let text = |key: &str| record[key].as_str().filter(|text| !text.is_empty());
+    let rule = text("rule").map(|rule| format!(", rule {rule}")).unwrap_or_default();
+    let reason =
+        text("reason").or(text("reason_code")).map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{rule}{reason}")
+}

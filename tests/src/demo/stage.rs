@@ -1,0 +1,115 @@
+//! Everything around the agent: files, the cgroup, the daemon.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::attempts::{CRONTAB, DOWNLOADED, KEY, NOTES, WORKSPACE};
+
+/// Where the domain is; the shipped policy governs what is below `/agents.slice`.
+const DOMAIN: &str = "agents.slice/demo";
+
+/// Emulated kernels need a while to load every program.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The set stage: guard enforces, the cgroup is empty.
+#[derive(Debug)]
+pub(super) struct Stage {
+    daemon: Child,
+    cgroup: PathBuf,
+}
+
+impl Stage {
+    pub(super) fn set() -> Result<Self> {
+        props()?;
+        let cgroup = cgroup_root()?.join(DOMAIN);
+        fs::create_dir_all(&cgroup).with_context(|| format!("create {}", cgroup.display()))?;
+        let daemon = Command::new("guard")
+            .arg("daemon")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("start guard daemon")?;
+        let mut stage = Self { daemon, cgroup };
+        stage.wait_until_enforcing()?;
+        Ok(stage)
+    }
+
+    pub(super) fn cgroup(&self) -> &Path {
+        &self.cgroup
+    }
+
+    pub(super) fn daemon_pid(&self) -> u32 {
+        self.daemon.id()
+    }
+
+    pub(super) fn domain(&self) -> String {
+        format!("/{DOMAIN}")
+    }
+
+    pub(super) fn kernel(&self) -> String {
+        fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+    }
+
+    /// Asks guard itself, which asks the kernel: a daemon that runs is not yet one that enforces.
+    fn wait_until_enforcing(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.daemon.try_wait().context("look after guard daemon")? {
+                bail!("guard daemon ended with {status} before it enforced anything");
+            }
+            let asked = Command::new("guard").args(["status", "--json"]).stderr(Stdio::null()).output();
+            let answer = asked.context("run guard status")?;
+            let status: Value = serde_json::from_slice(&answer.stdout).unwrap_or_default();
+            if status["enforcing"] == Value::Bool(true) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                bail!("guard does not enforce after {} s; its status: {status}", PATIENCE.as_secs());
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Ends the daemon and removes the cgroup. The guest's end would do as well; a host is left clean.
+    pub(super) fn clear(mut self) -> Result<()> {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.daemon.id())?);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).context("ask guard daemon to end")?;
+        self.daemon.wait().context("wait for guard daemon")?;
+        fs::remove_dir(&self.cgroup).with_context(|| format!("remove {}", self.cgroup.display()))
+    }
+}
+
+/// The files the agent tries its hands on.
+fn props() -> Result<()> {
+    for (path, content) in [(KEY, "not a real key\n"), (NOTES, "buy milk\n"), (CRONTAB, "")] {
+        if let Some(parent) = Path::new(path).parent() {
+            fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+        }
+        match fs::File::create_new(path) {
+            Ok(mut file) => std::io::Write::write_all(&mut file, content.as_bytes())?,
+            // A host's own file stays as it is.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("create {path}")),
+        }
+    }
+    fs::create_dir_all(WORKSPACE).with_context(|| format!("create {WORKSPACE}"))?;
+    fs::copy("/bin/true", DOWNLOADED).with_context(|| format!("copy a program to {DOWNLOADED}"))?;
+    fs::set_permissions(DOWNLOADED, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("make {DOWNLOADED} executable"))
+}
+
+/// Where cgroup v2 is mounted.
+fn cgroup_root() -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").context("read the list of mounts")?;
+    let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let found = mounts.find(|fields| fields.get(2) == Some(&"cgroup2")).context("no cgroup v2 is mounted")?;
+    Ok(PathBuf::from(found[1]))
+}
