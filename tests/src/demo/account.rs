@@ -68,10 +68,13 @@ fn find<'a>(attempt: &Attempt, records: &'a [Value]) -> Option<&'a Value> {
         Expect::Allowed => "allow",
         Expect::Blocked => "block",
     };
+    // The log has the resolved path: in a guest most tools are links to one program.
+    let object = fs::canonicalize(attempt.act.object());
+    let object = object.map_or(attempt.act.object().to_owned(), |path| path.display().to_string());
     let fits = |record: &&Value| {
         record["action"] == attempt.act.action()
             && record["verdict"] == verdict
-            && (attempt.act.action() == "boundary" || record["object"] == attempt.act.object())
+            && (attempt.act.action() == "boundary" || record["object"] == object.as_str())
     };
     records.iter().rev().find(fits)
 }

@@ -200,13 +200,7 @@ mod tests {
 
     fn output(stdout: &str, code: i32) -> Output {
         let status = Status::Exited(code);
-        Output {
-            stdout: stdout.into(),
-            stderr: Vec::new(),
-            status,
-            console_log: "log".into(),
-            files: Vec::new(),
-        }
+        Output { stdout: stdout.into(), stderr: Vec::new(), status, console_log: "log".into() }
     }
 
     #[test]
