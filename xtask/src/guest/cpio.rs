@@ -15,6 +15,9 @@ pub(crate) struct Cpio {
     inode: u32,
 }
 
+/// Links into `/usr`.
+pub(super) const MERGED: &[&str] = &["bin", "lib", "lib64", "sbin"];
+
 const DIR: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
@@ -80,7 +83,7 @@ impl Cpio {
     }
 
     fn entry(&mut self, path: &str, mode: u32, device: (u32, u32), content: &[u8]) -> Result<()> {
-        let path = path.trim_start_matches('/');
+        let path = &merged(path.trim_start_matches('/'), mode);
         let size = u32::try_from(content.len())
             .with_context(|| format!("{path} is too large for a guest's image"))?;
         self.inode += 1;
@@ -103,9 +106,29 @@ impl Cpio {
     }
 }
 
+/// Guests have the layout of today's distributions, where `/bin` is a link to `/usr/bin`. The kernel would replace
+/// that link by a directory of the same name, so what is laid into `/bin` goes where the link points.
+fn merged(path: &str, mode: u32) -> String {
+    let top = path.split('/').next().unwrap_or_default();
+    if MERGED.contains(&top) && (path != top || mode & LINK != LINK) {
+        format!("usr/{path}")
+    } else {
+        path.to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Cpio;
+    use super::{Cpio, DIR, FILE, LINK, merged};
+
+    #[test]
+    fn what_is_laid_into_bin_goes_to_usr() {
+        assert_eq!(merged("bin", LINK), "bin");
+        assert_eq!(merged("bin", DIR), "usr/bin");
+        assert_eq!(merged("bin/x", LINK), "usr/bin/x");
+        assert_eq!(merged("lib64/ld.so", FILE), "usr/lib64/ld.so");
+        assert_eq!(merged("binary", FILE), "binary");
+    }
 
     #[test]
     fn an_archive_has_the_layout_the_kernel_reads() {

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::Guest;
-use super::cpio::Cpio;
+use super::cpio::{Cpio, MERGED};
 use crate::debian::{modules, qemu};
 use crate::{build_host, run};
 
@@ -25,23 +25,14 @@ pub(super) fn write(guest: &Guest, argv: &[String], to: &Path) -> Result<()> {
 
 fn base(guest: &Guest) -> Result<Vec<u8>> {
     let mut cpio = Cpio::default();
-    for dir in
-        ["bin", "dev", "etc", "lib", "lib/modules", "mnt", "opt", "proc", "root", "run", "sbin", "srv", "sys"]
-    {
+    for dir in ["dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "usr"] {
         cpio.dir(dir, 0o755)?;
     }
-    for dir in [
-        "home",
-        "usr",
-        "usr/bin",
-        "usr/lib",
-        "usr/sbin",
-        "usr/local",
-        "usr/local/bin",
-        "var",
-        "var/lib",
-        "var/log",
-    ] {
+    for name in MERGED {
+        cpio.dir(&format!("usr/{name}"), 0o755)?;
+        cpio.link(name, &Path::new("usr").join(name))?;
+    }
+    for dir in ["usr/lib/modules", "usr/local", "usr/local/bin", "var", "var/lib", "var/log"] {
         cpio.dir(dir, 0o755)?;
     }
     cpio.dir("tmp", 0o1777)?;
@@ -63,11 +54,11 @@ fn base(guest: &Guest) -> Result<Vec<u8>> {
 
 fn busybox(cpio: &mut Cpio) -> Result<()> {
     let host = qemu::busybox()?;
-    cpio.file("bin/busybox", 0o755, &read(&host)?)?;
+    cpio.file("usr/bin/busybox", 0o755, &read(&host)?)?;
     let applets = run::quiet("list busybox's programs", Command::new(&host).arg("--list-full"))?;
     for applet in applets.lines().filter(|applet| !matches!(*applet, "bin/busybox" | "sbin/init" | "linuxrc"))
     {
-        cpio.link(applet, Path::new("/bin/busybox"))?;
+        cpio.link(applet, Path::new("/usr/bin/busybox"))?;
     }
     Ok(())
 }
@@ -75,7 +66,7 @@ fn busybox(cpio: &mut Cpio) -> Result<()> {
 fn kernel_modules(cpio: &mut Cpio, guest: &Guest) -> Result<()> {
     let must: Vec<&str> = guest.modules.iter().map(String::as_str).collect();
     let closure = modules::closure(&guest.kernel, USUAL_MODULES, &must)?;
-    let dir = format!("lib/modules/{}", guest.kernel.release);
+    let dir = format!("usr/lib/modules/{}", guest.kernel.release);
     cpio.dir(&dir, 0o755)?;
     let (mut load, mut dep) = (String::new(), String::new());
     for module in &closure {
