@@ -22,8 +22,6 @@ const MOUNTS: &[Mount] = &[
     Mount { kind: "devtmpfs", at: "/dev", options: "mode=755", must: true },
     Mount { kind: "devpts", at: "/dev/pts", options: "ptmxmode=666", must: true },
     Mount { kind: "tmpfs", at: "/dev/shm", options: "mode=1777", must: true },
-    Mount { kind: "tmpfs", at: "/tmp", options: "mode=1777", must: true },
-    Mount { kind: "tmpfs", at: "/run", options: "mode=755", must: true },
     Mount { kind: "cgroup2", at: "/sys/fs/cgroup", options: "", must: true },
     Mount { kind: "bpf", at: "/sys/fs/bpf", options: "mode=700", must: true },
     Mount { kind: "securityfs", at: "/sys/kernel/security", options: "", must: true },

@@ -25,6 +25,8 @@ const CHAR: u32 = 0o020_000;
 
 impl Cpio {
     pub(crate) fn dir(&mut self, path: &str, mode: u32) -> Result<()> {
+        // Naming a directory again sets its mode: an overlay with something in /tmp must not close it to others.
+        let mode = if path.trim_matches('/') == "tmp" { 0o1777 } else { mode };
         self.entry(path, DIR | mode, (0, 0), &[])
     }
 
