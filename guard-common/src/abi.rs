@@ -4,6 +4,7 @@ mod action;
 mod boundary;
 mod config;
 mod event;
+pub mod offsets;
 mod reason;
 mod stats;
 mod subject;

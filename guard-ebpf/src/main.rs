@@ -1,2 +1,25 @@
+//! guard's kernel half: facts in, verdict out. No logic here: the attributes, the modules, the licence.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![allow(internal_features, reason = "atomic read-modify-write has no other spelling on the BPF target")]
+
+mod emit;
+mod hooks;
+mod judge;
+mod kernel;
+mod maps;
+mod object;
+mod subject;
+
+/// LSM programs must be GPL-compatible.
+// SAFETY: the loader reads the section by name; nothing else links to the symbol.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Never reached: the verifier refuses a program that can come here without returning.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,103 @@
+//! Where members of kernel structures lie: read from the running kernel's BTF by the loader, injected into
+//! read-only words of the programs. One list; the BPF crate makes its statics from it, the loader its look-ups.
+
+/// Calls `$then!` with the list of `NAME "struct" "member" need;` entries. `required` members stop the load
+/// with an error that names them; `optional` ones read as [`ABSENT`].
+#[macro_export]
+macro_rules! kernel_offsets {
+    ($then:ident) => {
+        $then! {
+            TASK_BPF_STORAGE "task_struct" "bpf_storage" required;
+            TASK_GROUP_LEADER "task_struct" "group_leader" required;
+            TASK_REAL_PARENT "task_struct" "real_parent" required;
+            TASK_CGROUPS "task_struct" "cgroups" required;
+            TASK_MM "task_struct" "mm" required;
+            TASK_FLAGS "task_struct" "flags" required;
+            TASK_TGID "task_struct" "tgid" required;
+            TASK_PID "task_struct" "pid" required;
+            TASK_START "task_struct" "start_boottime" required;
+            TASK_LOGINUID "task_struct" "loginuid" optional;
+            TASK_NSPROXY "task_struct" "nsproxy" required;
+            TASK_CRED "task_struct" "cred" required;
+            TASK_REAL_CRED "task_struct" "real_cred" required;
+            CSS_SET_CGROUP "css_set" "dfl_cgrp" required;
+            CGROUP_KN "cgroup" "kn" required;
+            CGROUP_SELF "cgroup" "self" required;
+            CSS_PARENT "cgroup_subsys_state" "parent" required;
+            CSS_CGROUP "cgroup_subsys_state" "cgroup" required;
+            KERNFS_ID "kernfs_node" "id" required;
+            NSPROXY_MNT "nsproxy" "mnt_ns" required;
+            MM_EXE_FILE "mm_struct" "exe_file" required;
+            FILE_PATH "file" "f_path" required;
+            FILE_INODE "file" "f_inode" required;
+            FILE_MODE "file" "f_mode" required;
+            FILE_FLAGS "file" "f_flags" required;
+            PATH_MNT "path" "mnt" required;
+            PATH_DENTRY "path" "dentry" required;
+            DENTRY_PARENT "dentry" "d_parent" required;
+            DENTRY_NAME "dentry" "d_name" required;
+            DENTRY_INODE "dentry" "d_inode" required;
+            DENTRY_HASH "dentry" "d_hash" required;
+            DENTRY_SB "dentry" "d_sb" required;
+            INODE_SB "inode" "i_sb" required;
+            INODE_INO "inode" "i_ino" required;
+            INODE_MODE "inode" "i_mode" required;
+            INODE_RDEV "inode" "i_rdev" required;
+            SB_MAGIC "super_block" "s_magic" required;
+            SB_DEV "super_block" "s_dev" required;
+            SB_ROOT "super_block" "s_root" required;
+            SB_MOUNTS "super_block" "s_mounts" required;
+            VFSMOUNT_ROOT "vfsmount" "mnt_root" required;
+            MOUNT_PARENT "mount" "mnt_parent" required;
+            MOUNT_POINT "mount" "mnt_mountpoint" required;
+            MOUNT_MNT "mount" "mnt" required;
+            MOUNT_NS "mount" "mnt_ns" required;
+            MOUNT_INSTANCE "mount" "mnt_instance" optional;
+            MOUNT_NEXT_FOR_SB "mount" "mnt_next_for_sb" optional;
+            BPRM_FILE "linux_binprm" "file" required;
+            BPRM_P "linux_binprm" "p" required;
+            BPRM_EXEC "linux_binprm" "exec" required;
+            BPRM_ARGC "linux_binprm" "argc" required;
+            VMA_FILE "vm_area_struct" "vm_file" required;
+            VMA_FLAGS "vm_area_struct" "vm_flags" required;
+            IATTR_VALID "iattr" "ia_valid" required;
+            KEY_TYPE "key" "type" required;
+            KEY_TYPE_NAME "key_type" "name" required;
+        }
+    };
+}
+
+/// What an optional member reads as on a kernel that has not got it.
+pub const ABSENT: u64 = u64::MAX;
+
+/// Addresses of kernel variables, from `/proc/kallsyms`, injected the same way.
+pub const RENAME_LOCK: &str = "rename_lock";
+pub const MOUNT_LOCK: &str = "mount_lock";
+
+macro_rules! table {
+    ($($name:ident $of:literal $member:literal $need:ident;)*) => {
+        /// One member of a kernel structure that the programs read.
+        #[derive(Clone, Copy, Debug)]
+        pub struct Member {
+            /// The read-only word of the programs that takes the offset.
+            pub global: &'static str,
+            pub of: &'static str,
+            pub member: &'static str,
+            pub required: bool,
+        }
+
+        /// Every member, for the loader.
+        pub const MEMBERS: &[Member] = &[$(
+            Member { global: stringify!($name), of: $of, member: $member, required: need!($need) },
+        )*];
+    };
+}
+macro_rules! need {
+    (required) => { true };
+    (optional) => { false };
+}
+kernel_offsets!(table);
+
+/// Pairs that the programs read with one access, so they must be adjacent; asserted at load.
+pub const ADJACENT: &[(&str, &str, &str)] =
+    &[("mount", "mnt_parent", "mnt_mountpoint"), ("dentry", "d_parent", "d_name")];

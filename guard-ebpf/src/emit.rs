@@ -1,0 +1,128 @@
+//! What happened, into the ring.
+
+use aya_ebpf::helpers::generated as helpers;
+use guard_common::abi::{Event, EventFlags, Site};
+use guard_common::limits::PATH_MAX;
+
+use crate::kernel::{self, Ptr, add, count, follow, get, load, off, put};
+use crate::maps::{EVENTS, SEQUENCE};
+use crate::object::{HEAD, Scratch};
+use crate::subject;
+
+/// The part of an event that its caller knows.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct What {
+    pub(crate) session: u64,
+    pub(crate) generation: u64,
+    pub(crate) detail: u64,
+    pub(crate) domain: u32,
+    pub(crate) errno: i32,
+    pub(crate) answer: u32,
+    pub(crate) shadow: u32,
+    pub(crate) reason: u16,
+    pub(crate) policy: u16,
+    pub(crate) kind: u8,
+    pub(crate) action: u8,
+    pub(crate) op: u8,
+    pub(crate) verdict: u8,
+    pub(crate) flags: u32,
+}
+
+/// PF_IO_WORKER: a kernel worker thread of io_uring.
+const PF_IO_WORKER: u32 = 0x10;
+
+/// Sends an event about the object in the scratch space. False if the ring had no room.
+///
+/// The header is written right before the object's bytes, so that one call sends both, exactly as long as
+/// they are.
+#[inline(never)]
+pub(crate) fn emit(task: Ptr, scratch: *mut Scratch, what: *const What) -> u64 {
+    if scratch.is_null() || what.is_null() {
+        return 0;
+    }
+    // SAFETY: not null; `what` lies on the caller's stack, `scratch` in a map value.
+    let (what, start) = unsafe { (*what, get(&raw const (*scratch).start)) };
+    let start = if start > PATH_MAX as u64 { PATH_MAX as u64 } else { start };
+    let header_at = (HEAD as u64 + start - size_of::<Event>() as u64) & !7;
+    let header_at = kernel::masked(header_at, 0x1fff);
+    if header_at > (HEAD + PATH_MAX - size_of::<Event>()) as u64 {
+        return 0;
+    }
+    // SAFETY: the check above keeps the header inside the bytes.
+    let event = unsafe { (&raw mut (*scratch).bytes).cast::<u8>().add(header_at as usize).cast::<Event>() };
+    let flags = if load::<u32>(task, off!(TASK_FLAGS)) & PF_IO_WORKER != 0 { EventFlags::IO_WORKER } else { 0 };
+    // SAFETY: helpers that take nothing.
+    let (ids, uid, cpu, time) = unsafe {
+        (
+            helpers::bpf_get_current_pid_tgid(),
+            helpers::bpf_get_current_uid_gid() as u32,
+            helpers::bpf_get_smp_processor_id(),
+            helpers::bpf_ktime_get_boot_ns(),
+        )
+    };
+    // SAFETY: as above.
+    unsafe {
+        put(&raw mut (*event).seq, sequence());
+        put(&raw mut (*event).time, time);
+        put(&raw mut (*event).start_time, load(task, off!(TASK_START)));
+        put(&raw mut (*event).cgroup, subject::cgroup_of(task));
+        put(&raw mut (*event).session, what.session);
+        put(&raw mut (*event).generation, what.generation);
+        put(&raw mut (*event).detail, what.detail);
+        put(&raw mut (*event).cpu, cpu);
+        put(&raw mut (*event).pid, (ids >> 32) as u32);
+        put(&raw mut (*event).tid, ids as u32);
+        put(&raw mut (*event).ppid, load(follow(task, off!(TASK_REAL_PARENT)), off!(TASK_TGID)));
+        put(&raw mut (*event).uid, uid);
+        put(&raw mut (*event).loginuid, loginuid(task));
+        put(&raw mut (*event).domain, what.domain);
+        put(&raw mut (*event).answer, what.answer);
+        put(&raw mut (*event).shadow, what.shadow);
+        put(&raw mut (*event).errno, what.errno);
+        put(&raw mut (*event).reason, what.reason);
+        put(&raw mut (*event).object_len, (PATH_MAX as u64 - start) as u16);
+        put(&raw mut (*event).object_at, (HEAD as u64 + start - header_at) as u16);
+        put(&raw mut (*event).policy, what.policy);
+        put(&raw mut (*event).kind, what.kind);
+        put(&raw mut (*event).action, what.action);
+        put(&raw mut (*event).op, what.op);
+        put(&raw mut (*event).verdict, what.verdict);
+        put(&raw mut (*event).flags, what.flags | flags);
+        helpers::bpf_get_current_comm((&raw mut (*event).comm).cast(), 16);
+    }
+    let length = kernel::masked((HEAD + PATH_MAX) as u64 - header_at, 0x1fff);
+    if length > (PATH_MAX + HEAD) as u64 {
+        return 0;
+    }
+    // SAFETY: the bytes from the header to the object's end lie inside the scratch space.
+    let sent = unsafe { helpers::bpf_ringbuf_output(EVENTS.as_ptr(), event.cast(), length, 0) };
+    if sent != 0 {
+        count(Site::EventsLost);
+        return 0;
+    }
+    1
+}
+
+/// The next sequence number of this CPU. Taken before the ring is asked for room, so that a lost event
+/// leaves a gap.
+#[inline(always)]
+fn sequence() -> u64 {
+    let counter = SEQUENCE.get(&0);
+    if counter.is_null() { 0 } else { add(counter, 1) }
+}
+
+#[inline(always)]
+fn loginuid(task: Ptr) -> u32 {
+    if off!(TASK_LOGINUID) == guard_common::abi::offsets::ABSENT {
+        return u32::MAX;
+    }
+    load(task, off!(TASK_LOGINUID))
+}
+
+/// An event whose object is empty starts at the end of the bytes.
+#[inline(always)]
+pub(crate) fn no_object(scratch: *mut Scratch) {
+    // SAFETY: `scratch` is a map value.
+    unsafe { put(&raw mut (*scratch).start, PATH_MAX as u64) };
+}

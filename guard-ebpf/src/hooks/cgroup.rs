@@ -1,0 +1,85 @@
+//! How a task comes under a policy: cgroups that are made, tasks that arrive in them.
+
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use guard_common::abi::{CgroupEntry, Site};
+
+use crate::kernel::{Ptr, count, follow, member, off};
+use crate::maps::CGROUPS;
+use crate::subject;
+
+/// `TP_PROTO(struct cgroup *cgrp, const char *path)`, include/trace/events/cgroup.h.
+///
+/// Runs before the directory can be seen (`kernfs_activate` comes later), so a cgroup below a governed one
+/// is governed before anybody can enter it.
+#[btf_tracepoint(function = "cgroup_mkdir")]
+pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
+    let cgroup: Ptr = ctx.arg(0);
+    let path: *const u8 = ctx.arg(1);
+    let id = subject::cgroup_id(cgroup);
+    let domain = crate::judge::cgroup_domain(path as u64);
+    let parent = follow(member(cgroup, off!(CGROUP_SELF)), off!(CSS_PARENT));
+    let mut entry = CgroupEntry { domain, _pad: 0, session: id };
+    if !parent.is_null() {
+        let above = CGROUPS.get(&subject::cgroup_id(follow(parent, off!(CSS_CGROUP))));
+        if !above.is_null() {
+            // SAFETY: not null, an entry of the map.
+            let above = unsafe { *above };
+            entry.session = above.session;
+            if entry.domain == 0 {
+                entry.domain = above.domain;
+            }
+        }
+    }
+    if entry.domain != 0 {
+        subject::add_cgroup(id, &entry);
+    }
+    0
+}
+
+/// `TP_PROTO(struct cgroup *cgrp, const char *path)`.
+#[btf_tracepoint(function = "cgroup_rmdir")]
+pub(crate) fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
+    let id = subject::cgroup_id(ctx.arg(0));
+    if !CGROUPS.get(&id).is_null() {
+        CGROUPS.delete(&id);
+    }
+    0
+}
+
+/// `TP_PROTO(struct cgroup *dst_cgrp, const char *path, struct task_struct *task, bool threadgroup)`.
+///
+/// Fires for the group leader only; other threads take the leader's label at their next hook.
+#[btf_tracepoint(function = "cgroup_attach_task")]
+pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
+    let cgroup: Ptr = ctx.arg(0);
+    arrive(ctx.arg(2), cgroup);
+    0
+}
+
+/// `TP_PROTO(struct task_struct *task, unsigned long clone_flags)`: the first to see a child that was cloned
+/// into a cgroup, before it runs.
+#[btf_tracepoint(function = "task_newtask")]
+pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
+    let task: Ptr = ctx.arg(0);
+    if !subject::maybe_governed(task) {
+        return 0;
+    }
+    arrive(task, follow(follow(task, off!(TASK_CGROUPS)), off!(CSS_SET_CGROUP)));
+    0
+}
+
+/// Labels a task that is now in `cgroup`. A launcher's label waits for its next exec.
+#[inline(always)]
+fn arrive(task: Ptr, cgroup: Ptr) {
+    let entry = subject::governed(cgroup);
+    if entry.is_null() || subject::is_daemon(task) || !subject::label_of(task).is_null() {
+        return;
+    }
+    // SAFETY: not null, an entry of the map.
+    let entry = unsafe { *entry };
+    let pending = subject::runs_launcher(task);
+    count(if pending { Site::LabelPending } else { Site::Labelled });
+    subject::set(task, &subject::entry_label(&entry, pending));
+}
+

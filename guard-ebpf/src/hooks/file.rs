@@ -1,0 +1,161 @@
+//! Open files: opening, mapping, receiving, writing through what was open before.
+
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use guard_common::abi::{Action, BoundaryItem, Op};
+
+use crate::hooks::{boundary, place};
+use crate::kernel::{Ptr, follow, load, off};
+use crate::object::Place;
+use crate::subject::{self, Subject};
+
+const FMODE_WRITE: u32 = 2;
+/// Set by the kernel on the file below a stacked file system's file; the upper one has been decided.
+const FMODE_BACKING: u32 = 1 << 25;
+/// Set by the kernel alone: the file is opened to be executed, and exec and load decide that.
+const FMODE_EXEC: u32 = 0x20;
+const O_TRUNC: u32 = 0o1000;
+const PROT_WRITE: u64 = 2;
+const PROT_EXEC: u64 = 4;
+const MAP_TYPE: u64 = 0xf;
+const MAP_PRIVATE: u64 = 2;
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFCHR: u16 = 0o020_000;
+const S_IFBLK: u16 = 0o060_000;
+
+/// `int file_open(struct file *file)`
+#[lsm(hook = "file_open")]
+pub(crate) fn file_open(ctx: LsmContext) -> i32 {
+    let Some(subject) = subject::inside() else { return 0 };
+    let file: Ptr = ctx.arg(0);
+    let mode: u32 = load(file, off!(FILE_MODE));
+    let flags: u32 = load(file, off!(FILE_FLAGS));
+    if flags & FMODE_EXEC != 0 || mode & FMODE_BACKING != 0 {
+        return 0;
+    }
+    let writes = mode & FMODE_WRITE != 0 || flags & O_TRUNC != 0;
+    let inode = follow(file, off!(FILE_INODE));
+    let refused = special(subject, inode, file, writes);
+    if refused != 0 {
+        return refused;
+    }
+    place(subject, if writes { Action::Write } else { Action::Read }, Op::Open, Place::of_file(file))
+}
+
+/// Files whose nature matters more than their name: kernel knobs and devices, wherever they are mounted.
+#[inline(always)]
+fn special(subject: Subject, inode: Ptr, file: Ptr, writes: bool) -> i32 {
+    let kind = load::<u16>(inode, off!(INODE_MODE)) & S_IFMT;
+    if kind == S_IFBLK || kind == S_IFCHR && !harmless(load(inode, off!(INODE_RDEV))) {
+        return boundary(subject, BoundaryItem::Devices, Op::Open, load(inode, off!(INODE_RDEV)));
+    }
+    if !writes {
+        return 0;
+    }
+    let sb = follow(inode, off!(INODE_SB));
+    let item = match load::<u64>(sb, off!(SB_MAGIC)) {
+        // cgroup2, cgroup
+        0x6367_7270 | 0x0027_e0eb => BoundaryItem::Cgroups,
+        // sysfs, debugfs, tracefs, securityfs, configfs, efivarfs, selinuxfs, binfmt_misc
+        0x6265_6572 | 0x6462_6720 | 0x7472_6163 | 0x7363_6673 | 0x6265_6570 | 0xde5e_81e4 | 0xf97c_ff8c
+        | 0x4249_4e4d => BoundaryItem::SysKnobs,
+        0xcafe_4a11 => BoundaryItem::Bpf,
+        0x9fa0 if is_knob(Place::of_file(file).dentry, sb) => BoundaryItem::ProcKnobs,
+        _ => return 0,
+    };
+    boundary(subject, item, Op::Open, 0)
+}
+
+/// Everything in procfs that is not below a process's directory.
+#[inline(always)]
+fn is_knob(dentry: Ptr, sb: Ptr) -> bool {
+    let root = follow(sb, off!(SB_ROOT)) as u64;
+    let mut at = dentry;
+    for _ in 0..8 {
+        let parent = follow(at, off!(DENTRY_PARENT));
+        if parent as u64 == root {
+            let name: u64 = load(at, off!(DENTRY_NAME) + 8);
+            return !crate::kernel::read::<u8>(name).is_some_and(|first| first.is_ascii_digit());
+        }
+        at = parent;
+    }
+    true
+}
+
+/// Character devices that every program uses: null, zero, full, random, urandom, terminals, ptmx.
+#[inline(always)]
+fn harmless(rdev: u32) -> bool {
+    match (rdev >> 20, rdev & 0xf_ffff) {
+        (1, minor) => matches!(minor, 3 | 5 | 7 | 8 | 9),
+        (4 | 5 | 136..=143 | 204 | 229, _) => true,
+        _ => false,
+    }
+}
+
+/// `int mmap_file(struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags)`
+#[lsm(hook = "mmap_file")]
+pub(crate) fn mmap_file(ctx: LsmContext) -> i32 {
+    let file: Ptr = ctx.arg(0);
+    let prot: u64 = ctx.arg(2);
+    let flags: u64 = ctx.arg(3);
+    let shared = flags & MAP_TYPE != MAP_PRIVATE;
+    if file.is_null() || prot & PROT_EXEC == 0 && !shared {
+        return 0;
+    }
+    let Some(subject) = subject::inside() else { return 0 };
+    if prot & PROT_EXEC != 0 && !is_image(subject.task, file) {
+        let refused = place(subject, Action::Load, Op::Mmap, Place::of_file(file));
+        if refused != 0 {
+            return refused;
+        }
+    }
+    // A shared mapping of a writable file can be made writable at any time, and no write is ever seen.
+    if shared && load::<u32>(file, off!(FILE_MODE)) & FMODE_WRITE != 0 {
+        return place(subject, Action::Write, Op::Mmap, Place::of_file(file));
+    }
+    let _ = PROT_WRITE;
+    0
+}
+
+/// `int file_mprotect(struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot)`
+#[lsm(hook = "file_mprotect")]
+pub(crate) fn file_mprotect(ctx: LsmContext) -> i32 {
+    const VM_EXEC: u64 = 4;
+    let vma: Ptr = ctx.arg(0);
+    let prot: u64 = ctx.arg(2);
+    if prot & PROT_EXEC == 0 {
+        return 0;
+    }
+    let Some(subject) = subject::inside() else { return 0 };
+    let file = follow(vma, off!(VMA_FILE));
+    if file.is_null() || load::<u64>(vma, off!(VMA_FLAGS)) & VM_EXEC != 0 || is_image(subject.task, file) {
+        return 0;
+    }
+    place(subject, Action::Load, Op::Mprotect, Place::of_file(file))
+}
+
+/// Is this the file that the task runs? Exec has decided on that.
+#[inline(always)]
+fn is_image(task: Ptr, file: Ptr) -> bool {
+    let mm = follow(task, off!(TASK_MM));
+    if mm.is_null() {
+        return false;
+    }
+    let image = follow(mm, off!(MM_EXE_FILE));
+    !image.is_null() && follow(image, off!(FILE_INODE)) as u64 == follow(file, off!(FILE_INODE)) as u64
+}
+
+/// `int file_receive(struct file *file)`: over a unix socket, by pidfd_getfd, from a seccomp supervisor. What
+/// the task could have opened itself it may receive.
+#[lsm(hook = "file_receive")]
+pub(crate) fn file_receive(ctx: LsmContext) -> i32 {
+    let Some(subject) = subject::inside() else { return 0 };
+    let file: Ptr = ctx.arg(0);
+    let writes = load::<u32>(file, off!(FILE_MODE)) & FMODE_WRITE != 0;
+    let refused = special(subject, follow(file, off!(FILE_INODE)), file, writes);
+    if refused != 0 {
+        return refused;
+    }
+    place(subject, if writes { Action::Write } else { Action::Read }, Op::Receive, Place::of_file(file))
+}

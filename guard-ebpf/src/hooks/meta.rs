@@ -1,0 +1,1 @@
+//! Metadata by dentry alone: these hooks do not know the mount.

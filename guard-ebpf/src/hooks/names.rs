@@ -1,0 +1,121 @@
+//! Names: every way to make, remove or move one. These hooks know the mount, and run before the change.
+
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use guard_common::abi::{Action, BoundaryItem, Op};
+
+use crate::hooks::{boundary, place};
+use crate::kernel::Ptr;
+use crate::object::Place;
+use crate::subject;
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFCHR: u16 = 0o020_000;
+const S_IFBLK: u16 = 0o060_000;
+
+/// Decides a change of the name `dentry` in the directory `path`.
+#[inline(always)]
+fn name(op: Op, path: Ptr, dentry: Ptr) -> i32 {
+    match subject::inside() {
+        Some(subject) => place(subject, Action::Write, op, Place::in_directory(path, dentry)),
+        None => 0,
+    }
+}
+
+/// Decides a change of what a `struct path` points to.
+#[inline(always)]
+fn itself(op: Op, path: Ptr) -> i32 {
+    match subject::inside() {
+        Some(subject) => place(subject, Action::Write, op, Place::of_path(path)),
+        None => 0,
+    }
+}
+
+/// `int path_mknod(const struct path *dir, struct dentry *dentry, umode_t mode, unsigned int dev)`: also the
+/// creation by open(2), before the file exists.
+#[lsm(hook = "path_mknod")]
+pub(crate) fn path_mknod(ctx: LsmContext) -> i32 {
+    let Some(subject) = subject::inside() else { return 0 };
+    let mode: u64 = ctx.arg(2);
+    let kind = mode as u16 & S_IFMT;
+    if kind == S_IFBLK || kind == S_IFCHR {
+        // A whiteout (device 0:0) is made by file systems for themselves and opens nothing.
+        let dev: u64 = ctx.arg(3);
+        if dev as u32 != 0 {
+            let refused = boundary(subject, BoundaryItem::Devices, Op::Mknod, dev as u32);
+            if refused != 0 {
+                return refused;
+            }
+        }
+    }
+    let op = if kind == 0 || kind == 0o100_000 { Op::Create } else { Op::Mknod };
+    place(subject, Action::Write, op, Place::in_directory(ctx.arg(0), ctx.arg(1)))
+}
+
+/// `int path_mkdir(const struct path *dir, struct dentry *dentry, umode_t mode)`
+#[lsm(hook = "path_mkdir")]
+pub(crate) fn path_mkdir(ctx: LsmContext) -> i32 {
+    name(Op::Mkdir, ctx.arg(0), ctx.arg(1))
+}
+
+/// `int path_rmdir(const struct path *dir, struct dentry *dentry)`
+#[lsm(hook = "path_rmdir")]
+pub(crate) fn path_rmdir(ctx: LsmContext) -> i32 {
+    name(Op::Rmdir, ctx.arg(0), ctx.arg(1))
+}
+
+/// `int path_unlink(const struct path *dir, struct dentry *dentry)`
+#[lsm(hook = "path_unlink")]
+pub(crate) fn path_unlink(ctx: LsmContext) -> i32 {
+    name(Op::Unlink, ctx.arg(0), ctx.arg(1))
+}
+
+/// `int path_symlink(const struct path *dir, struct dentry *dentry, const char *old_name)`
+#[lsm(hook = "path_symlink")]
+pub(crate) fn path_symlink(ctx: LsmContext) -> i32 {
+    name(Op::Symlink, ctx.arg(0), ctx.arg(1))
+}
+
+/// `int path_link(struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry)`: both
+/// names lie on one mount, or the link fails. The old name must be writable too: a link is a way to it.
+#[lsm(hook = "path_link")]
+pub(crate) fn path_link(ctx: LsmContext) -> i32 {
+    let (old, directory): (Ptr, Ptr) = (ctx.arg(0), ctx.arg(1));
+    let refused = name(Op::LinkFrom, directory, old);
+    if refused != 0 { refused } else { name(Op::LinkTo, directory, ctx.arg(2)) }
+}
+
+/// `int path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir,
+/// struct dentry *new_dentry, unsigned int flags)`: an exchange changes both names as well.
+#[lsm(hook = "path_rename")]
+pub(crate) fn path_rename(ctx: LsmContext) -> i32 {
+    let (directory, old): (Ptr, Ptr) = (ctx.arg(0), ctx.arg(1));
+    let refused = name(Op::RenameFrom, directory, old);
+    if refused != 0 { refused } else { name(Op::RenameTo, ctx.arg(2), ctx.arg(3)) }
+}
+
+/// `int path_truncate(const struct path *path)`: truncate(2), and ftruncate(2) and O_TRUNC up to 6.1.
+#[lsm(hook = "path_truncate")]
+pub(crate) fn path_truncate(ctx: LsmContext) -> i32 {
+    itself(Op::Truncate, ctx.arg(0))
+}
+
+/// `int file_truncate(struct file *file)`: ftruncate(2) and O_TRUNC from 6.2 on.
+#[lsm(hook = "file_truncate")]
+pub(crate) fn file_truncate(ctx: LsmContext) -> i32 {
+    let Some(subject) = subject::inside() else { return 0 };
+    place(subject, Action::Write, Op::Truncate, Place::of_file(ctx.arg(0)))
+}
+
+/// `int path_chmod(const struct path *path, umode_t mode)`
+#[lsm(hook = "path_chmod")]
+pub(crate) fn path_chmod(ctx: LsmContext) -> i32 {
+    itself(Op::Chmod, ctx.arg(0))
+}
+
+/// `int path_chown(const struct path *path, kuid_t uid, kgid_t gid)`
+#[lsm(hook = "path_chown")]
+pub(crate) fn path_chown(ctx: LsmContext) -> i32 {
+    itself(Op::Chown, ctx.arg(0))
+}
+

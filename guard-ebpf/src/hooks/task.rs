@@ -1,0 +1,139 @@
+//! Tasks: what they inherit, and what they may do to others.
+
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use guard_common::abi::{BoundaryItem, Label, Op, Site};
+
+use crate::hooks::{EPERM, boundary};
+use crate::kernel::{Ptr, count, load, off};
+use crate::subject::{self, Subject};
+
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+const ENOMEM: i32 = 12;
+
+/// `int task_alloc(struct task_struct *task, u64 clone_flags)`; `unsigned long` up to 6.15.
+#[lsm(hook = "task_alloc")]
+pub(crate) fn task_alloc(ctx: LsmContext) -> i32 {
+    let child: Ptr = ctx.arg(0);
+    let flags: u64 = ctx.arg(1);
+    // A pending label is inherited too, so this asks for the label, not for a subject.
+    let inside = subject::inside();
+    let own = subject::label_of(crate::kernel::current());
+    if own.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, a label in task storage.
+    let label: Label = unsafe { *own };
+    if label.domain == 0 {
+        return 0;
+    }
+    if let (Some(subject), true) = (inside, flags & CLONE_INTO_CGROUP != 0) {
+        let refused = boundary(subject, BoundaryItem::Cgroups, Op::Fork, 0);
+        if refused != 0 {
+            return refused;
+        }
+    }
+    if subject::set(child, &label).is_null() {
+        return -ENOMEM;
+    }
+    count(Site::LabelInherited);
+    0
+}
+
+/// Is the other task of the same session, or nobody's business?
+#[inline(always)]
+fn same_session(subject: Subject, other: Ptr) -> bool {
+    let mut label = subject::label_of(other);
+    if label.is_null() {
+        label = subject::label_of(subject::leader(other));
+    }
+    if label.is_null() {
+        return load::<u32>(other, off!(TASK_TGID)) == load::<u32>(subject.task, off!(TASK_TGID));
+    }
+    // SAFETY: not null, a label in task storage.
+    unsafe { (*label).session == subject.session }
+}
+
+#[inline(always)]
+fn reach(other: Ptr, item: BoundaryItem, op: Op) -> i32 {
+    match subject::inside() {
+        Some(subject) if !same_session(subject, other) => {
+            boundary(subject, item, op, load(other, off!(TASK_TGID)))
+        }
+        _ => 0,
+    }
+}
+
+/// The kernel's own signals: the second argument is this value, not a pointer.
+const SEND_SIG_PRIV: u64 = 1;
+
+/// `int task_kill(struct task_struct *p, struct kernel_siginfo *info, int sig, const struct cred *cred)`
+#[lsm(hook = "task_kill")]
+pub(crate) fn task_kill(ctx: LsmContext) -> i32 {
+    let info: *const u8 = ctx.arg(1);
+    if info as u64 == SEND_SIG_PRIV {
+        return 0;
+    }
+    reach(ctx.arg(0), BoundaryItem::SignalsOutside, Op::Signal)
+}
+
+/// `int ptrace_access_check(struct task_struct *child, unsigned int mode)`
+#[lsm(hook = "ptrace_access_check")]
+pub(crate) fn ptrace_access_check(ctx: LsmContext) -> i32 {
+    /// `PTRACE_MODE_NOAUDIT`: a look at a field of procfs that just stays empty.
+    const NOAUDIT: u32 = 4;
+    let child: Ptr = ctx.arg(0);
+    let mode: u32 = ctx.arg(1);
+    match subject::inside() {
+        Some(subject) if !same_session(subject, child) => {
+            if mode & NOAUDIT != 0 && mode & 2 == 0 {
+                return -EPERM;
+            }
+            boundary(subject, BoundaryItem::PtraceOutside, Op::Trace, load(child, off!(TASK_TGID)))
+        }
+        _ => 0,
+    }
+}
+
+/// `int ptrace_traceme(struct task_struct *parent)`
+#[lsm(hook = "ptrace_traceme")]
+pub(crate) fn ptrace_traceme(ctx: LsmContext) -> i32 {
+    reach(ctx.arg(0), BoundaryItem::PtraceOutside, Op::Trace)
+}
+
+/// `int task_setscheduler(struct task_struct *p)`
+#[lsm(hook = "task_setscheduler")]
+pub(crate) fn task_setscheduler(ctx: LsmContext) -> i32 {
+    reach(ctx.arg(0), BoundaryItem::TasksOutside, Op::Other)
+}
+
+/// `int task_setnice(struct task_struct *p, int nice)`
+#[lsm(hook = "task_setnice")]
+pub(crate) fn task_setnice(ctx: LsmContext) -> i32 {
+    reach(ctx.arg(0), BoundaryItem::TasksOutside, Op::Other)
+}
+
+/// `int task_setioprio(struct task_struct *p, int ioprio)`
+#[lsm(hook = "task_setioprio")]
+pub(crate) fn task_setioprio(ctx: LsmContext) -> i32 {
+    reach(ctx.arg(0), BoundaryItem::TasksOutside, Op::Other)
+}
+
+/// `int task_setrlimit(struct task_struct *p, unsigned int resource, struct rlimit *new_rlim)`
+#[lsm(hook = "task_setrlimit")]
+pub(crate) fn task_setrlimit(ctx: LsmContext) -> i32 {
+    reach(ctx.arg(0), BoundaryItem::TasksOutside, Op::Other)
+}
+
+/// `int task_movememory(struct task_struct *p)`
+#[lsm(hook = "task_movememory")]
+pub(crate) fn task_movememory(ctx: LsmContext) -> i32 {
+    reach(ctx.arg(0), BoundaryItem::TasksOutside, Op::Other)
+}
+
+/// `int file_send_sigiotask(struct task_struct *tsk, struct fown_struct *fown, int sig)`: the running task is
+/// whoever made the file ready; what counts is that an agent's file reaches no outsider.
+#[lsm(hook = "file_send_sigiotask")]
+pub(crate) fn file_send_sigiotask(ctx: LsmContext) -> i32 {
+    reach(ctx.arg(0), BoundaryItem::SignalsOutside, Op::Signal)
+}

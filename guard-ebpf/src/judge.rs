@@ -1,0 +1,226 @@
+//! The decision, run in the kernel: the words of the live arena, the bytes in the scratch space, and
+//! `guard_common::decide` to join the answers.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated as helpers;
+use guard_common::abi::{Action, Reason, Site};
+use guard_common::decide::Decision;
+use guard_common::limits::{ARENA_MASK, PATH_MAX, POLICIES_PER_DOMAIN};
+use guard_common::table::{self, Answer, DomainFlags, Words};
+
+use crate::kernel::{self, count, get, put};
+use crate::maps::{ARENAS, ArenaValue};
+use crate::object::{HEAD, Scratch};
+
+/// A decision in memory, for the functions that pass it on.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Outcome {
+    pub(crate) answer: u32,
+    pub(crate) shadow: u32,
+    pub(crate) policy: u32,
+    pub(crate) needs_args: u32,
+}
+
+/// The live arena.
+#[derive(Clone, Copy)]
+pub(crate) struct Arena(*const ArenaValue);
+
+impl Arena {
+    /// The arena of the live generation; none before the first one is installed.
+    #[inline(always)]
+    pub(crate) fn live() -> Option<Self> {
+        let arena = ARENAS.get::<ArenaValue>(0);
+        if arena.is_null() {
+            count(Site::NoArena);
+            return None;
+        }
+        Some(Self(arena))
+    }
+
+    #[inline(always)]
+    pub(crate) fn flags(self, domain: u32) -> DomainFlags {
+        DomainFlags(self.word(table::domain_at(domain) + table::domain::FLAGS))
+    }
+}
+
+impl Words for Arena {
+    #[inline(always)]
+    fn word(&self, index: u32) -> u64 {
+        let index = kernel::masked(u64::from(index), u64::from(ARENA_MASK)) as usize;
+        // SAFETY: `live` checked for null; the index is masked to the arena's size.
+        unsafe { get((&raw const (*self.0).words).cast::<u64>().add(index)) }
+    }
+}
+
+/// What the loop over the bytes needs.
+struct Matching {
+    arena: Arena,
+    scratch: *mut Scratch,
+}
+
+/// Bytes matched in one call of the loop's body.
+const BLOCK: u64 = 16;
+
+/// Decides one action on the object in the scratch space; the outcome lies there too. The result is 0, or
+/// the code of the reason why nothing could be decided.
+#[inline(never)]
+pub(crate) fn weigh(arena: *const ArenaValue, scratch: *mut Scratch, domain: u32, action: u32) -> u64 {
+    if arena.is_null() || scratch.is_null() {
+        return Reason::HelperFailed as u64;
+    }
+    let arena = Arena(arena);
+    let flags = arena.flags(domain);
+    if !flags.has(DomainFlags::LIVE) {
+        count(Site::NoDomain);
+        return Reason::NoPolicy as u64;
+    }
+    pad(scratch);
+    let mut decision = Decision::START;
+    let starts_at = table::domain_at(domain)
+        + table::domain::ACTIONS
+        + (action & 7) * POLICIES_PER_DOMAIN as u32 * 2;
+    for n in 0..POLICIES_PER_DOMAIN as u32 {
+        if n >= flags.policies() {
+            break;
+        }
+        let starts = arena.word(starts_at + n * 2);
+        let default = Answer(arena.word(starts_at + n * 2 + 1) as u32);
+        let policy_flags = (arena.word(table::domain_at(domain) + table::domain::POLICIES + n) >> 32) as u32;
+        let first = run(arena, scratch, starts as u32);
+        let second = run(arena, scratch, (starts >> 32) as u32);
+        decision.add(n as u8, policy_flags, first, second, default);
+    }
+    let decision = decision.finish();
+    // SAFETY: `scratch` is a map value.
+    unsafe {
+        put(
+            &raw mut (*scratch).decision,
+            Outcome {
+                answer: decision.answer.0,
+                shadow: if decision.shadow.is_none() { 0 } else { decision.shadow.0 },
+                policy: u32::from(decision.policy) | u32::from(decision.shadow_policy) << 8,
+                needs_args: u32::from(decision.needs_args),
+            },
+        );
+    }
+    0
+}
+
+/// The arena as a plain pointer, for `weigh`, whose arguments must be ones the verifier can carry.
+#[inline(always)]
+pub(crate) fn pointer(arena: Arena) -> *const ArenaValue {
+    arena.0
+}
+
+/// Zeroes what lies before the object in its first block: a start state leads back to itself on zero.
+#[inline(always)]
+fn pad(scratch: *mut Scratch) {
+    // SAFETY: `scratch` is a map value.
+    let start = unsafe { get(&raw const (*scratch).start) };
+    let first = kernel::masked(start, (PATH_MAX as u64 - 1) & !(BLOCK - 1)) as usize;
+    // SAFETY: the block lies inside the bytes: `first` is below PATH_MAX and a multiple of the block.
+    let block = unsafe { (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD + first) };
+    let mut i = 0;
+    while i < BLOCK - 1 {
+        if first as u64 + i < start {
+            // SAFETY: as above.
+            put(unsafe { block.add(i as usize) }, 0);
+        }
+        i += 1;
+    }
+}
+
+/// Walks one automaton over the object.
+#[inline(always)]
+fn run(arena: Arena, scratch: *mut Scratch, start: u32) -> Answer {
+    if start == table::DEAD {
+        return Answer::NONE;
+    }
+    // SAFETY: `scratch` is a map value.
+    let first = unsafe {
+        put(&raw mut (*scratch).state, u64::from(start));
+        get(&raw const (*scratch).start)
+    };
+    let blocks = ((PATH_MAX as u64 - (first & !(BLOCK - 1))) / BLOCK) as u32;
+    let mut context = Matching { arena, scratch };
+    // SAFETY: the callback takes the context it is given here.
+    unsafe {
+        helpers::bpf_loop(
+            blocks,
+            block as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
+    }
+    // SAFETY: as above.
+    table::answer(&arena, unsafe { get(&raw const (*scratch).state) } as u32)
+}
+
+/// One block of bytes.
+unsafe extern "C" fn block(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context is the one `run` gives.
+    let (arena, scratch) = unsafe {
+        let matching = context.cast::<Matching>();
+        ((*matching).arena, (*matching).scratch)
+    };
+    // SAFETY: `scratch` is a map value.
+    let (first, mut state) =
+        unsafe { (get(&raw const (*scratch).start), get(&raw const (*scratch).state) as u32) };
+    let at = (first & !(BLOCK - 1)) + index * BLOCK;
+    if at >= PATH_MAX as u64 {
+        return 1;
+    }
+    let at = kernel::masked(at, PATH_MAX as u64 - BLOCK) as usize;
+    // SAFETY: a block at a multiple of its size below PATH_MAX.
+    let bytes = unsafe { (&raw const (*scratch).bytes).cast::<u8>().add(HEAD + at) };
+    let mut i = 0;
+    while i < BLOCK as usize {
+        // SAFETY: as above.
+        state = table::step(&arena, state, get(unsafe { bytes.add(i) }));
+        i += 1;
+    }
+    // SAFETY: as above.
+    unsafe { put(&raw mut (*scratch).state, u64::from(state)) };
+    0
+}
+
+/// Whether an action number has an automaton; the verifier and the reader both want it said.
+const _: () = assert!(Action::WITH_AUTOMATON <= 7);
+
+/// Longest cgroup path that the tracepoint hands out, rounded up.
+const CGROUP_PATH: u64 = 1024;
+
+/// The domain of a cgroup by its path (a kernel string), 0 for none.
+#[inline(always)]
+pub(crate) fn cgroup_domain(path: u64) -> u32 {
+    let scratch = crate::object::scratch(kernel::current());
+    let Some(arena) = Arena::live() else { return 0 };
+    if scratch.is_null() {
+        return 0;
+    }
+    // SAFETY: `scratch` is a map value with more room than that; the helper reads any address.
+    let length = unsafe {
+        let to = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD);
+        helpers::bpf_probe_read_kernel_str(to.cast(), CGROUP_PATH as u32, path as *const c_void)
+    };
+    if length <= 1 {
+        count(Site::ReadFailed);
+        return 0;
+    }
+    let length = kernel::masked(length as u64 - 1, CGROUP_PATH - 1);
+    // SAFETY: `length` is below the room between the place and the end of the bytes.
+    let copied = unsafe {
+        put(&raw mut (*scratch).start, PATH_MAX as u64 - length);
+        let to = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD + PATH_MAX - CGROUP_PATH as usize);
+        kernel::copy(to.add((CGROUP_PATH - length) as usize), length as u32, path)
+    };
+    if !copied {
+        count(Site::ReadFailed);
+        return 0;
+    }
+    pad(scratch);
+    let answer = run(arena, scratch, arena.word(table::AT_CGROUPS) as u32);
+    if answer.is_none() { 0 } else { u32::from(answer.rule()) }
+}

@@ -1,0 +1,160 @@
+//! Every map, in the order of the data's way.
+
+use core::ffi::c_void;
+use core::ptr;
+
+use aya_ebpf::helpers::generated as helpers;
+use guard_common::abi::{CgroupEntry, Control, InodeKey, Label, Site};
+use guard_common::limits;
+
+use crate::object::Scratch;
+
+/// A BTF-described map of any kind. aya's own types know neither task storage nor arrays of maps.
+#[repr(C)]
+pub(crate) struct Map<const KIND: usize, K, V, const ENTRIES: usize, const FLAGS: usize> {
+    r#type: *const [i32; KIND],
+    key: *const K,
+    value: *const V,
+    max_entries: *const [i32; ENTRIES],
+    map_flags: *const [i32; FLAGS],
+}
+
+// SAFETY: the fields are never read, they only carry types to the loader.
+unsafe impl<const T: usize, K, V, const N: usize, const F: usize> Sync for Map<T, K, V, N, F> {}
+
+impl<const T: usize, K, V, const N: usize, const F: usize> Map<T, K, V, N, F> {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn as_ptr(&self) -> *mut c_void {
+        ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// The value of a key, null if there is none.
+    #[inline(always)]
+    pub(crate) fn get(&self, key: &K) -> *mut V {
+        // SAFETY: the helper takes a map and a key of the map's size; the type parameters say it is one.
+        unsafe { helpers::bpf_map_lookup_elem(self.as_ptr(), ptr::from_ref(key).cast()).cast() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, key: &K, value: &V) -> i64 {
+        // SAFETY: as in `get`, and the value has the map's size.
+        unsafe {
+            helpers::bpf_map_update_elem(
+                self.as_ptr(),
+                ptr::from_ref(key).cast(),
+                ptr::from_ref(value).cast(),
+                0,
+            )
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn delete(&self, key: &K) -> i64 {
+        // SAFETY: as in `get`.
+        unsafe { helpers::bpf_map_delete_elem(self.as_ptr(), ptr::from_ref(key).cast()) }
+    }
+}
+
+/// An array of maps; the loader makes the inner map from the template in `values`.
+#[repr(C)]
+pub(crate) struct Outer<I, const ENTRIES: usize> {
+    r#type: *const [i32; ARRAY_OF_MAPS],
+    key: *const u32,
+    value: *const u32,
+    max_entries: *const [i32; ENTRIES],
+    map_flags: *const [i32; 0],
+    values: [*const I; 0],
+}
+
+// SAFETY: as for `Map`.
+unsafe impl<I, const N: usize> Sync for Outer<I, N> {}
+
+impl<I, const N: usize> Outer<I, N> {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+            values: [],
+        }
+    }
+
+    /// The one value of the inner map at `index`, null if there is none.
+    #[inline(always)]
+    pub(crate) fn get<V>(&self, index: u32) -> *const V {
+        let zero = 0u32;
+        // SAFETY: an array of maps gives back a map, whose key is a u32.
+        unsafe {
+            let inner =
+                helpers::bpf_map_lookup_elem(ptr::from_ref(self).cast_mut().cast(), ptr::from_ref(&index).cast());
+            if inner.is_null() {
+                return ptr::null();
+            }
+            helpers::bpf_map_lookup_elem(inner, ptr::from_ref(&zero).cast()).cast_const().cast()
+        }
+    }
+}
+
+const HASH: usize = 1;
+const ARRAY: usize = 2;
+const PERCPU_ARRAY: usize = 6;
+const LRU_HASH: usize = 9;
+const ARRAY_OF_MAPS: usize = 12;
+const RINGBUF: usize = 27;
+const TASK_STORAGE: usize = 29;
+const NO_PREALLOC: usize = 1;
+
+/// The words of an arena as a map value.
+#[repr(C)]
+pub(crate) struct ArenaValue {
+    pub(crate) words: [u64; limits::ARENA_WORDS as usize],
+}
+
+macro_rules! maps {
+    ($($(#[$doc:meta])* $name:ident: $ty:ty;)*) => {
+        $(
+            $(#[$doc])*
+            // SAFETY: the loader finds the map by section and symbol name; nothing else links to it.
+            #[unsafe(link_section = ".maps")]
+            #[unsafe(no_mangle)]
+            pub(crate) static $name: $ty = <$ty>::new();
+        )*
+    };
+}
+
+maps! {
+    /// The live generation's arena, in slot 0. Replacing it is the flip.
+    ARENAS: Outer<Map<ARRAY, u32, ArenaValue, 1, 0>, 1>;
+    /// Words the daemon writes for the programs.
+    CONTROL: Map<ARRAY, u32, Control, 1, 0>;
+    /// One bit for each governed cgroup id's low bits: spares outsiders the look-up below.
+    CGROUP_FILTER: Map<ARRAY, u32, [u64; limits::CGROUP_FILTER_BITS as usize / 64], 1, 0>;
+    /// Governed cgroups, nested ones included, by id.
+    CGROUPS: Map<HASH, u64, CgroupEntry, { limits::CGROUPS as usize }, 0>;
+    /// Programs that prepare a service inside its cgroup, by inode.
+    LAUNCHERS: Map<HASH, InodeKey, u32, { limits::LAUNCHERS as usize }, 0>;
+    /// The label of a task.
+    LABELS: Map<TASK_STORAGE, i32, Label, 0, NO_PREALLOC>;
+    /// Room to spell a path, one for each task: a per-CPU buffer lets a preempting task overwrite it.
+    SCRATCH: Map<TASK_STORAGE, i32, Scratch, 0, NO_PREALLOC>;
+    /// Allows already recorded, for `allows: first`.
+    SEEN: Map<LRU_HASH, u64, u64, { limits::SEEN as usize }, 0>;
+    /// Events to the daemon.
+    EVENTS: Map<RINGBUF, (), (), { limits::RING_BYTES as usize }, 0>;
+    /// Sequence numbers of events, one for each CPU.
+    SEQUENCE: Map<PERCPU_ARRAY, u32, u64, 1, 0>;
+    /// Counters by [`Site`].
+    SITES: Map<ARRAY, u32, [u64; Site::COUNT], 1, 0>;
+}

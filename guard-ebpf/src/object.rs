@@ -1,0 +1,322 @@
+//! What is acted on: the absolute path of a file in the task's mount namespace, spelt by walking from the
+//! dentry to the namespace's root. Independent of chroot, and every way to have no such path is told apart.
+
+use core::ffi::c_void;
+use core::ptr;
+
+use aya_ebpf::helpers::generated as helpers;
+use guard_common::abi::{Event, Reason, Site};
+use guard_common::limits::{NAME_MAX, PATH_MAX, WALK_STEPS};
+
+use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
+use crate::maps::SCRATCH;
+
+/// Room in front of the path: the event's header is written right before it, aligned down.
+pub(crate) const HEAD: usize = 256;
+const _: () = assert!(HEAD >= size_of::<Event>() + 8 + 16);
+
+/// A task's own scratch space. Per-CPU space is no substitute: LSM programs are preemptible and have no
+/// recursion guard, so a task that preempts another one here would spell its path over the other's.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// The object's bytes end at `HEAD + PATH_MAX`; a name's worth of slack follows, for the verifier.
+    pub(crate) bytes: [u8; HEAD + PATH_MAX + NAME_MAX + 1],
+    walk: Walk,
+    /// Index of the object's first byte, counted from `HEAD`.
+    pub(crate) start: u64,
+    /// State of the automaton.
+    pub(crate) state: u64,
+    /// See `judge`.
+    pub(crate) decision: crate::judge::Outcome,
+}
+
+/// A walk's state. It lives in memory, because tracked in registers it multiplies the verifier's states.
+#[repr(C)]
+struct Walk {
+    mount: u64,
+    dentry: u64,
+    root: u64,
+    position: u64,
+    end: u64,
+}
+
+/// How a walk ended. Anything but `Done` has no path to decide on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum End {
+    /// Still walking; as a result: more steps than a walk takes.
+    Walking = 0,
+    /// At the root of the task's mount namespace.
+    Done = 1,
+    Fault = 2,
+    TooLong = 3,
+    Detached = 4,
+    Foreign = 5,
+    /// Not in any tree: pipes, sockets, memfds, anonymous inodes.
+    NoPath = 6,
+    Unstable = 7,
+}
+
+impl End {
+    #[inline(always)]
+    fn from_code(code: u64) -> Self {
+        match code {
+            1 => Self::Done,
+            2 => Self::Fault,
+            3 => Self::TooLong,
+            4 => Self::Detached,
+            5 => Self::Foreign,
+            6 => Self::NoPath,
+            7 => Self::Unstable,
+            _ => Self::Walking,
+        }
+    }
+
+    /// The reason code of a walk without a path, and its counter.
+    #[inline(always)]
+    pub(crate) fn reason(self) -> Reason {
+        let (site, reason) = match self {
+            Self::Walking => (Site::WalkTooDeep, Reason::PathTooDeep),
+            Self::Done | Self::NoPath => return Reason::NoPath,
+            Self::Fault => (Site::WalkFault, Reason::PathFault),
+            Self::TooLong => (Site::WalkTooLong, Reason::PathTooLong),
+            Self::Detached => (Site::WalkDetached, Reason::PathDetached),
+            Self::Foreign => (Site::WalkForeign, Reason::PathForeignMount),
+            Self::Unstable => (Site::WalkUnstable, Reason::PathUnstable),
+        };
+        count(site);
+        reason
+    }
+}
+
+/// A place in the file tree: a dentry as seen through a mount. Both typed.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) mount: Ptr,
+    pub(crate) dentry: Ptr,
+}
+
+impl Place {
+    /// Where a `struct path` points.
+    #[inline(always)]
+    pub(crate) fn of_path(path: Ptr) -> Self {
+        Self { mount: follow(path, off!(PATH_MNT)), dentry: follow(path, off!(PATH_DENTRY)) }
+    }
+
+    /// Where an open file lies.
+    #[inline(always)]
+    pub(crate) fn of_file(file: Ptr) -> Self {
+        Self::of_path(member(file, off!(FILE_PATH)))
+    }
+
+    /// A name in the directory that a `struct path` points to.
+    #[inline(always)]
+    pub(crate) fn in_directory(path: Ptr, dentry: Ptr) -> Self {
+        Self { mount: follow(path, off!(PATH_MNT)), dentry }
+    }
+
+    /// Address of the `struct mount` around the `struct vfsmount`.
+    #[inline(always)]
+    pub(crate) fn mount_address(self) -> u64 {
+        self.mount as u64 - off!(MOUNT_MNT)
+    }
+
+    #[inline(always)]
+    pub(crate) fn root(self) -> u64 {
+        load(self.mount, off!(VFSMOUNT_ROOT))
+    }
+
+    #[inline(always)]
+    pub(crate) fn inode(self) -> Ptr {
+        follow(self.dentry, off!(DENTRY_INODE))
+    }
+}
+
+/// The running task's scratch space; null if there is no memory.
+#[inline(always)]
+pub(crate) fn scratch(task: Ptr) -> *mut Scratch {
+    // SAFETY: `task` is typed; no initial value; 1 is BPF_LOCAL_STORAGE_GET_F_CREATE.
+    let place: *mut Scratch = unsafe {
+        helpers::bpf_task_storage_get(SCRATCH.as_ptr(), task.cast_mut().cast(), ptr::null_mut(), 1).cast()
+    };
+    if place.is_null() {
+        count(Site::ScratchFailed);
+    }
+    place
+}
+
+/// Spells the path of a dentry, seen through a mount with this root, into the scratch space.
+///
+/// Renames and mounts can change the chain under the walk, which would splice an old name under a new
+/// parent; the kernel's own sequence counts tell, and the walk starts over, three times.
+#[inline(never)]
+pub(crate) fn spell(scratch: *mut Scratch, task: Ptr, mount: u64, root: u64, dentry: u64) -> u64 {
+    if scratch.is_null() {
+        return End::Fault as u64;
+    }
+    for _ in 0..4 {
+        let before = sequences();
+        let end = walk(scratch, task, mount, root, dentry);
+        if before & 0x1_0000_0001 == 0 && before == sequences() {
+            return end;
+        }
+        count(Site::WalkRetried);
+    }
+    End::Unstable as u64
+}
+
+#[inline(always)]
+pub(crate) fn ended(code: u64) -> End {
+    End::from_code(code)
+}
+
+/// The sequence counts of renames (low half) and mounts (high half); odd while one is under way.
+#[inline(always)]
+fn sequences() -> u64 {
+    let renames = kernel::read::<u32>(off!(RENAME_LOCK)).unwrap_or(1);
+    let mounts = kernel::read::<u32>(off!(MOUNT_LOCK)).unwrap_or(1);
+    u64::from(mounts) << 32 | u64::from(renames)
+}
+
+#[inline(always)]
+fn walk(scratch: *mut Scratch, task: Ptr, mount: u64, root: u64, dentry: u64) -> u64 {
+    // SAFETY: `scratch` is a map value; `&raw` makes no reference.
+    let walk = unsafe { &raw mut (*scratch).walk };
+    set(walk, mount, dentry, root);
+    // SAFETY: as above.
+    unsafe {
+        put(&raw mut (*walk).position, PATH_MAX as u64);
+        put(&raw mut (*walk).end, End::Walking as u64);
+    }
+    let mut context = scratch;
+    // SAFETY: the callback takes the context it is given here, a pointer to a map value on the stack.
+    unsafe {
+        helpers::bpf_loop(
+            WALK_STEPS,
+            step as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
+    }
+    // SAFETY: as above.
+    let (position, end, top) =
+        unsafe { (get(&raw const (*walk).position), get(&raw const (*walk).end), get(&raw const (*walk).mount)) };
+    // SAFETY: as above.
+    unsafe { put(&raw mut (*scratch).start, position) };
+    if end != End::Done as u64 {
+        return end;
+    }
+    // The walk ended at a mount that is its own parent: the root of its namespace, or a mount of none.
+    let Some(namespace) = kernel::read::<u64>(top + off!(MOUNT_NS)) else { return End::Fault as u64 };
+    let own = follow(follow(task, off!(TASK_NSPROXY)), off!(NSPROXY_MNT)) as u64;
+    if namespace == own {
+        root_itself(scratch, position);
+        End::Done as u64
+    } else if namespace == 0 || namespace > ERR_PTR {
+        End::Detached as u64
+    } else {
+        End::Foreign as u64
+    }
+}
+
+/// Error pointers are the last page of addresses; kernel-internal mounts have one for a namespace.
+const ERR_PTR: u64 = u64::MAX - 4095;
+
+/// The root itself has no component; its path is one slash.
+#[inline(always)]
+fn root_itself(scratch: *mut Scratch, position: u64) {
+    if position == PATH_MAX as u64 {
+        // SAFETY: `scratch` is a map value and the index a constant inside it.
+        unsafe {
+            put(&raw mut (*scratch).bytes[HEAD + PATH_MAX - 1], b'/');
+            put(&raw mut (*scratch).start, PATH_MAX as u64 - 1);
+        }
+    }
+}
+
+#[inline(always)]
+fn set(walk: *mut Walk, mount: u64, dentry: u64, root: u64) {
+    // SAFETY: `walk` is in a map value.
+    unsafe {
+        put(&raw mut (*walk).mount, mount);
+        put(&raw mut (*walk).dentry, dentry);
+        put(&raw mut (*walk).root, root);
+    }
+}
+
+/// `d_parent` and `d_name`, adjacent in `struct dentry` (asserted at load).
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Name {
+    parent: u64,
+    /// Length in the high half.
+    hash_len: u64,
+    name: u64,
+}
+
+/// `mnt_parent` and `mnt_mountpoint`, adjacent in `struct mount` (asserted at load).
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Above {
+    mount: u64,
+    dentry: u64,
+}
+
+/// One step of the walk: over a component, or from a mount's root to its mount point.
+unsafe extern "C" fn step(_: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context is the one `walk` gives: a pointer to a pointer to the scratch space.
+    let scratch = unsafe { *context.cast::<*mut Scratch>() };
+    // SAFETY: a map value.
+    let walk = unsafe { &raw mut (*scratch).walk };
+    // SAFETY: as above.
+    let (dentry, root) = unsafe { (get(&raw const (*walk).dentry), get(&raw const (*walk).root)) };
+    let end = if dentry == root { cross(walk) } else { component(scratch, walk, dentry) };
+    if end == End::Walking {
+        return 0;
+    }
+    // SAFETY: as above.
+    unsafe { put(&raw mut (*walk).end, end as u64) };
+    1
+}
+
+#[inline(always)]
+fn cross(walk: *mut Walk) -> End {
+    // SAFETY: `walk` is in a map value.
+    let mount = unsafe { get(&raw const (*walk).mount) };
+    let Some(above) = kernel::read::<Above>(mount + off!(MOUNT_PARENT)) else { return End::Fault };
+    if above.mount == mount {
+        return End::Done;
+    }
+    let Some(root) = kernel::read::<u64>(above.mount + off!(MOUNT_MNT) + off!(VFSMOUNT_ROOT)) else {
+        return End::Fault;
+    };
+    set(walk, above.mount, above.dentry, root);
+    End::Walking
+}
+
+#[inline(always)]
+fn component(scratch: *mut Scratch, walk: *mut Walk, dentry: u64) -> End {
+    let Some(name) = kernel::read::<Name>(dentry + off!(DENTRY_PARENT)) else { return End::Fault };
+    if name.parent == dentry {
+        return End::NoPath;
+    }
+    let length = name.hash_len >> 32;
+    // SAFETY: `walk` is in a map value.
+    let position = unsafe { get(&raw const (*walk).position) };
+    if length > NAME_MAX as u64 || length + 1 > position {
+        return End::TooLong;
+    }
+    let position = position - (length + 1);
+    let at = kernel::masked(position, PATH_MAX as u64 - 1) as usize;
+    // SAFETY: `at` is below PATH_MAX, and a name's worth of slack follows.
+    let to = unsafe { (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD + at) };
+    put(to, b'/');
+    // SAFETY: as above.
+    let copied = kernel::copy(unsafe { to.add(1) }, kernel::masked(length, 255) as u32, name.name);
+    // SAFETY: `walk` is in a map value.
+    unsafe {
+        put(&raw mut (*walk).position, position);
+        put(&raw mut (*walk).dentry, name.parent);
+    }
+    if copied { End::Walking } else { End::Fault }
+}

@@ -1,0 +1,205 @@
+//! Who acts: the label of the running task.
+
+use core::ffi::c_void;
+use core::ptr;
+
+use aya_ebpf::helpers::generated as helpers;
+use guard_common::abi::{CgroupEntry, InodeKey, Label, LabelFlags, Site};
+use guard_common::limits::CGROUP_FILTER_BITS;
+
+use crate::kernel::{self, Ptr, count, follow, load, member, off};
+use crate::maps::{CGROUP_FILTER, CGROUPS, CONTROL, LABELS, LAUNCHERS};
+
+/// A task that is inside a domain.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject {
+    pub(crate) task: Ptr,
+    pub(crate) domain: u32,
+    pub(crate) session: u64,
+}
+
+/// The running task, if it is inside a domain.
+///
+/// An outsider pays a handful of loads: no storage on the task or its group leader, and no bit for its
+/// cgroup. The label comes first because it is sticky; the cgroup is the second source, for a task that
+/// entered without the attach being seen yet, and for other threads of a process that was moved.
+#[inline(always)]
+pub(crate) fn inside() -> Option<Subject> {
+    let task = kernel::current();
+    if !has_storage(task) && !has_storage(leader(task)) && !filter_hit(cgroup_of(task)) {
+        return None;
+    }
+    let label = settled(task);
+    if label.is_null() {
+        return None;
+    }
+    // SAFETY: not null, a label in task storage.
+    let label = unsafe { *label };
+    if label.domain == 0 || label.flags & LabelFlags::PENDING != 0 {
+        return None;
+    }
+    Some(Subject { task, domain: label.domain, session: label.session })
+}
+
+/// The label of the running task, taken from its leader or its cgroup if it has none of its own; null
+/// outside.
+#[inline(never)]
+fn settled(task: Ptr) -> *mut Label {
+    let own = label_of(task);
+    if !own.is_null() {
+        return own;
+    }
+    let from_leader = label_of(leader(task));
+    if !from_leader.is_null() {
+        // SAFETY: not null, a label in task storage.
+        let label = unsafe { *from_leader };
+        count(Site::LabelFromLeader);
+        return set(task, &label);
+    }
+    let entry = CGROUPS.get(&cgroup_of(task));
+    if entry.is_null() || is_daemon(task) {
+        return ptr::null_mut();
+    }
+    // SAFETY: not null, an entry of the map.
+    let entry = unsafe { *entry };
+    count(Site::LabelFromCgroup);
+    set(task, &entry_label(&entry, false))
+}
+
+/// The label that a task gets on entering a governed cgroup.
+#[inline(always)]
+pub(crate) fn entry_label(entry: &CgroupEntry, pending: bool) -> Label {
+    Label {
+        domain: entry.domain,
+        flags: if pending { LabelFlags::PENDING } else { 0 },
+        session: entry.session,
+    }
+}
+
+/// A task's own label, null if it has none.
+#[inline(always)]
+pub(crate) fn label_of(task: Ptr) -> *mut Label {
+    // SAFETY: `task` is typed; no creation, so no value is read.
+    unsafe { helpers::bpf_task_storage_get(LABELS.as_ptr(), task.cast_mut().cast(), ptr::null_mut(), 0).cast() }
+}
+
+/// Gives a task a label, unless it has one: what is there wins, because labels are sticky. Null if the
+/// kernel has no room, which the caller must treat as a refusal.
+#[inline(always)]
+pub(crate) fn set(task: Ptr, label: &Label) -> *mut Label {
+    let value = ptr::from_ref(label).cast_mut().cast::<c_void>();
+    // SAFETY: `task` is typed, the value has the map's size; 1 is BPF_LOCAL_STORAGE_GET_F_CREATE.
+    let place: *mut Label =
+        unsafe { helpers::bpf_task_storage_get(LABELS.as_ptr(), task.cast_mut().cast(), value, 1).cast() };
+    if place.is_null() {
+        count(Site::LabelFailed);
+    }
+    place
+}
+
+#[inline(always)]
+pub(crate) fn leader(task: Ptr) -> Ptr {
+    follow(task, off!(TASK_GROUP_LEADER))
+}
+
+#[inline(always)]
+fn has_storage(task: Ptr) -> bool {
+    load::<u64>(task, off!(TASK_BPF_STORAGE)) != 0
+}
+
+/// The id of a task's cgroup.
+#[inline(always)]
+pub(crate) fn cgroup_of(task: Ptr) -> u64 {
+    cgroup_id(follow(follow(task, off!(TASK_CGROUPS)), off!(CSS_SET_CGROUP)))
+}
+
+#[inline(always)]
+pub(crate) fn cgroup_id(cgroup: Ptr) -> u64 {
+    load(follow(cgroup, off!(CGROUP_KN)), off!(KERNFS_ID))
+}
+
+#[inline(always)]
+fn filter_hit(cgroup: u64) -> bool {
+    let filter = CGROUP_FILTER.get(&0);
+    if filter.is_null() {
+        return true;
+    }
+    let bit = kernel::masked(cgroup, u64::from(CGROUP_FILTER_BITS) - 1);
+    // SAFETY: not null, and the index is below the array's length.
+    let word = unsafe { *filter.cast::<u64>().add((bit >> 6) as usize) };
+    word >> (bit & 63) & 1 != 0
+}
+
+/// Adds a cgroup, and its bit first: an entry without its bit would be overlooked.
+#[inline(always)]
+pub(crate) fn add_cgroup(id: u64, entry: &CgroupEntry) {
+    let filter = CGROUP_FILTER.get(&0);
+    if !filter.is_null() {
+        let bit = kernel::masked(id, u64::from(CGROUP_FILTER_BITS) - 1);
+        // SAFETY: as in `filter_hit`.
+        let word = unsafe { filter.cast::<u64>().add((bit >> 6) as usize) };
+        kernel::or(word, 1 << (bit & 63));
+    }
+    if CGROUPS.set(&id, entry) == 0 {
+        count(Site::CgroupAdded);
+    } else {
+        count(Site::CgroupMapFull);
+    }
+}
+
+/// The entry of the nearest governed cgroup at or above `cgroup`.
+#[inline(always)]
+pub(crate) fn governed(cgroup: Ptr) -> *mut CgroupEntry {
+    let mut at = cgroup;
+    for _ in 0..12 {
+        let entry = CGROUPS.get(&cgroup_id(at));
+        if !entry.is_null() {
+            return entry;
+        }
+        let parent = follow(member(at, off!(CGROUP_SELF)), off!(CSS_PARENT));
+        if parent.is_null() {
+            break;
+        }
+        at = follow(parent, off!(CSS_CGROUP));
+    }
+    ptr::null_mut()
+}
+
+/// Is this the daemon's process?
+#[inline(always)]
+pub(crate) fn is_daemon(task: Ptr) -> bool {
+    let control = CONTROL.get(&0);
+    // SAFETY: checked for null.
+    !control.is_null() && unsafe { (*control).daemon } == load::<u32>(task, off!(TASK_TGID))
+}
+
+/// Does the task run a program that prepares services?
+#[inline(always)]
+pub(crate) fn runs_launcher(task: Ptr) -> bool {
+    let mm = follow(task, off!(TASK_MM));
+    if mm.is_null() {
+        return false;
+    }
+    let file = follow(mm, off!(MM_EXE_FILE));
+    !file.is_null() && is_launcher(follow(file, off!(FILE_INODE)))
+}
+
+/// Is this inode a program that prepares services?
+#[inline(always)]
+pub(crate) fn is_launcher(inode: Ptr) -> bool {
+    if inode.is_null() {
+        return false;
+    }
+    let key = InodeKey {
+        ino: load(inode, off!(INODE_INO)),
+        dev: load(follow(inode, off!(INODE_SB)), off!(SB_DEV)),
+        _pad: 0,
+    };
+    !LAUNCHERS.get(&key).is_null()
+}
+
+/// Could the task's cgroup be a governed one? No false no.
+#[inline(always)]
+pub(crate) fn maybe_governed(task: Ptr) -> bool {
+    filter_hit(cgroup_of(task))
+}
