@@ -29,6 +29,11 @@ pub(crate) struct What {
     pub(crate) flags: u32,
 }
 
+/// Room behind the object's end, for the verifier.
+pub(crate) const SLACK: usize = 512;
+/// From here on, header and object are sent alone.
+const SHORT_FROM: u64 = (HEAD + PATH_MAX - SLACK) as u64 + 8;
+
 /// PF_IO_WORKER: a kernel worker thread of io_uring.
 const PF_IO_WORKER: u32 = 0x10;
 
@@ -44,14 +49,16 @@ pub(crate) fn emit(task: Ptr, scratch: *mut Scratch, what: *const What) -> u64 {
     // SAFETY: not null; `what` lies on the caller's stack, `scratch` in a map value.
     let (what, start) = unsafe { (*what, get(&raw const (*scratch).start)) };
     let start = if start > PATH_MAX as u64 { PATH_MAX as u64 } else { start };
-    let header_at = (HEAD as u64 + start - size_of::<Event>() as u64) & !7;
-    let header_at = kernel::masked(header_at, 0x1fff);
-    if header_at > (HEAD + PATH_MAX - size_of::<Event>()) as u64 {
-        return 0;
-    }
-    // SAFETY: the check above keeps the header inside the bytes.
+    let wanted = (HEAD as u64 + start - size_of::<Event>() as u64) & !7;
+    // Of a short object its header and bytes are sent alone; of a long one the whole buffer. The verifier
+    // does not see that offset and length add up to a constant, so it needs slack behind a short object.
+    let short = wanted >= SHORT_FROM;
+    let header_at =
+        if short { SHORT_FROM + kernel::masked(wanted - SHORT_FROM, SLACK as u64 - 1) } else { 0 };
+    // SAFETY: `header_at` is 0, or at most `SLACK` before the object's end, which has that much room behind.
     let event = unsafe { (&raw mut (*scratch).bytes).cast::<u8>().add(header_at as usize).cast::<Event>() };
-    let flags = if load::<u32>(task, off!(TASK_FLAGS)) & PF_IO_WORKER != 0 { EventFlags::IO_WORKER } else { 0 };
+    let flags =
+        if load::<u32>(task, off!(TASK_FLAGS)) & PF_IO_WORKER != 0 { EventFlags::IO_WORKER } else { 0 };
     // SAFETY: helpers that take nothing.
     let (ids, uid, cpu, time) = unsafe {
         (
@@ -91,17 +98,35 @@ pub(crate) fn emit(task: Ptr, scratch: *mut Scratch, what: *const What) -> u64 {
         put(&raw mut (*event).flags, what.flags | flags);
         helpers::bpf_get_current_comm((&raw mut (*event).comm).cast(), 16);
     }
-    let length = kernel::masked((HEAD + PATH_MAX) as u64 - header_at, 0x1fff);
-    if length > (PATH_MAX + HEAD) as u64 {
-        return 0;
-    }
+    let length = if short {
+        kernel::masked((HEAD + PATH_MAX) as u64 - header_at, SLACK as u64 - 1)
+    } else {
+        (HEAD + PATH_MAX) as u64
+    };
     // SAFETY: the bytes from the header to the object's end lie inside the scratch space.
-    let sent = unsafe { helpers::bpf_ringbuf_output(EVENTS.as_ptr(), event.cast(), length, 0) };
+    let sent = unsafe { output(scratch, event, short, length) };
     if sent != 0 {
         count(Site::EventsLost);
         return 0;
     }
     1
+}
+
+/// # Safety
+///
+/// The event lies in the scratch space, at 0 if it is not short.
+#[inline(always)]
+unsafe fn output(scratch: *mut Scratch, event: *mut Event, short: bool, length: u64) -> i64 {
+    if short {
+        // SAFETY: at most `SLACK` bytes from the header on.
+        unsafe { helpers::bpf_ringbuf_output(EVENTS.as_ptr(), event.cast(), length, 0) }
+    } else {
+        // SAFETY: the whole of the bytes, without the slack.
+        unsafe {
+            let all = (&raw mut (*scratch).bytes).cast();
+            helpers::bpf_ringbuf_output(EVENTS.as_ptr(), all, (HEAD + PATH_MAX) as u64, 0)
+        }
+    }
 }
 
 /// The next sequence number of this CPU. Taken before the ring is asked for room, so that a lost event

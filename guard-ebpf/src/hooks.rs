@@ -18,14 +18,23 @@ use guard_common::abi::{Action, BoundaryItem, CAPS_KEPT, EventFlags, EventKind, 
 use guard_common::table::{self, Answer, DomainFlags, Words};
 
 use crate::emit::{self, What, emit};
-use crate::judge::{Arena, Outcome, pointer, weigh};
-use crate::kernel::{self, Ptr, count, follow, get, load, member, off};
+use guard_common::decide::Decision;
+
+use crate::judge::{self, Arena, pointer, weigh};
+use crate::kernel::{self, Ptr, count, follow, load, member, off};
 use crate::maps::SEEN;
 use crate::object::{self, End, Place, Scratch};
 use crate::subject::Subject;
 
 /// Operation not permitted.
 pub(crate) const EPERM: i32 = 1;
+
+/// The verifier wants to see that a program returns zero or an error number. A value that came through a
+/// call is any number to it, so each one is spelt out.
+#[inline(always)]
+fn returned(code: i64) -> i32 {
+    if code == 0 { 0 } else { -EPERM }
+}
 
 /// What is asked, packed so that it fits the registers of a call: domain, action, operation.
 #[inline(always)]
@@ -36,7 +45,7 @@ fn pack(subject: Subject, action: Action, op: Op) -> u64 {
 /// Decides one action on a place of the file tree.
 #[inline(always)]
 pub(crate) fn place(subject: Subject, action: Action, op: Op, at: Place) -> i32 {
-    judge_place(subject.task, at.mount, at.dentry, pack(subject, action, op), subject.session) as i32
+    returned(judge_place(subject.task, at.mount, at.dentry, pack(subject, action, op), subject.session))
 }
 
 #[inline(never)]
@@ -78,14 +87,20 @@ fn refuse(arena: Arena, case: u64) -> i64 {
 /// the inode, the session.
 #[inline(always)]
 fn digest(dentry: Ptr, session: u64) -> u64 {
-    let hash_len: u64 = load(member(dentry, off!(DENTRY_NAME)), 0);
-    let parent = follow(dentry, off!(DENTRY_PARENT)) as u64;
-    let inode = follow(dentry, off!(DENTRY_INODE)) as u64;
-    let mixed = (hash_len ^ kernel::constant(&kernel::DIGEST_KEY)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        ^ parent.wrapping_mul(0xff51_afd7_ed55_8ccd)
-        ^ inode.wrapping_mul(0xc4ce_b9fe_1a85_ec53)
+    let hash: u32 = load(member(dentry, off!(DENTRY_NAME)), 0);
+    let directory = number(follow(dentry, off!(DENTRY_PARENT)));
+    let mixed = (u64::from(hash) ^ kernel::constant(&kernel::DIGEST_KEY)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ directory.wrapping_mul(0xff51_afd7_ed55_8ccd)
+        ^ number(dentry).wrapping_mul(0xc4ce_b9fe_1a85_ec53)
         ^ session;
     mixed >> 32
+}
+
+/// The inode number of a dentry, 0 if there is no inode yet.
+#[inline(always)]
+fn number(dentry: Ptr) -> u64 {
+    let inode = follow(dentry, off!(DENTRY_INODE));
+    if inode.is_null() { 0 } else { load(inode, off!(INODE_INO)) }
 }
 
 /// Turns the outcome in the scratch space, or the reason why there is none, into the call's return value,
@@ -99,10 +114,9 @@ pub(crate) fn settle(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, 
     let domain = case as u32;
     let flags = arena.flags(domain);
     let why = reason as u16;
-    // SAFETY: `scratch` is a map value.
-    let outcome = unsafe { get(&raw const (*scratch).decision) };
+    let decision = judge::decision(scratch);
     let decided = why == 0 || reason & DECIDED != 0;
-    let mut facts = if decided { from_outcome(&outcome) } else { fault(flags, why) };
+    let mut facts = if decided { from_decision(&decision) } else { fault(flags, why) };
     if why != 0 && decided && facts.reason == Reason::Default as u16 {
         facts.reason = why;
     }
@@ -128,12 +142,10 @@ pub(crate) fn settle(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, 
 
 /// The facts of a decision that the policy made.
 #[inline(always)]
-fn from_outcome(outcome: &Outcome) -> What {
-    let answer = Answer(outcome.answer);
-    let verdict = match Verdict::from_code(answer.verdict_code()) {
-        Some(verdict) => verdict,
-        None => Verdict::Block,
-    };
+fn from_decision(decision: &Decision) -> What {
+    let answer = decision.answer;
+    let verdict = decision.verdict();
+    let shadow = if decision.shadow.is_none() { 0 } else { decision.shadow.0 };
     let reason = match answer.rule() {
         Answer::RULE_DEFAULT => Reason::Default,
         Answer::RULE_BASELINE => Reason::Baseline,
@@ -151,15 +163,15 @@ fn from_outcome(outcome: &Outcome) -> What {
         detail: 0,
         domain: 0,
         errno,
-        answer: outcome.answer,
-        shadow: outcome.shadow,
+        answer: answer.0,
+        shadow,
         reason: reason as u16,
-        policy: outcome.policy as u16,
+        policy: u16::from(decision.policy) | u16::from(decision.shadow_policy) << 8,
         kind: EventKind::Decision as u8,
         action: 0,
         op: 0,
         verdict: verdict as u8,
-        flags: if outcome.shadow != 0 { EventFlags::SHADOWED } else { 0 },
+        flags: if shadow != 0 { EventFlags::SHADOWED } else { 0 },
     }
 }
 
@@ -216,7 +228,13 @@ fn records(flags: DomainFlags, facts: &What, digest: u64) -> bool {
 #[inline(always)]
 pub(crate) fn boundary(subject: Subject, item: BoundaryItem, op: Op, detail: u32) -> i32 {
     let why = Reason::Boundary as u64 | (item as u64) << 16 | u64::from(detail) << 32;
-    judge_boundary(subject.task, pack(subject, Action::Boundary, op), subject.session, item.bit(), why) as i32
+    returned(judge_boundary(
+        subject.task,
+        pack(subject, Action::Boundary, op),
+        subject.session,
+        item.bit(),
+        why,
+    ))
 }
 
 /// A capability: refused unless the domain keeps it.
@@ -233,7 +251,7 @@ pub(crate) fn capability(subject: Subject, capability: u32, quiet: bool) -> i32 
     }
     let why = Reason::Capability as u64 | u64::from(capability) << 32;
     let case = pack(subject, Action::Boundary, Op::Capability);
-    judge_boundary(subject.task, case, subject.session, 0, why) as i32
+    returned(judge_boundary(subject.task, case, subject.session, 0, why))
 }
 
 #[inline(never)]

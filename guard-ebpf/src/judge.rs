@@ -58,6 +58,8 @@ impl Words for Arena {
 struct Matching {
     arena: Arena,
     scratch: *mut Scratch,
+    domain: u32,
+    action: u32,
 }
 
 /// Bytes matched in one call of the loop's body.
@@ -77,35 +79,77 @@ pub(crate) fn weigh(arena: *const ArenaValue, scratch: *mut Scratch, domain: u32
         return Reason::NoPolicy as u64;
     }
     pad(scratch);
-    let mut decision = Decision::START;
-    let starts_at = table::domain_at(domain)
-        + table::domain::ACTIONS
-        + (action & 7) * POLICIES_PER_DOMAIN as u32 * 2;
-    for n in 0..POLICIES_PER_DOMAIN as u32 {
-        if n >= flags.policies() {
-            break;
-        }
-        let starts = arena.word(starts_at + n * 2);
-        let default = Answer(arena.word(starts_at + n * 2 + 1) as u32);
-        let policy_flags = (arena.word(table::domain_at(domain) + table::domain::POLICIES + n) >> 32) as u32;
-        let first = run(arena, scratch, starts as u32);
-        let second = run(arena, scratch, (starts >> 32) as u32);
-        decision.add(n as u8, policy_flags, first, second, default);
-    }
-    let decision = decision.finish();
-    // SAFETY: `scratch` is a map value.
+    begin(scratch);
+    let mut context = Matching { arena, scratch, domain, action: action & 7 };
+    // SAFETY: the callback takes the context it is given here.
     unsafe {
-        put(
-            &raw mut (*scratch).decision,
-            Outcome {
-                answer: decision.answer.0,
-                shadow: if decision.shadow.is_none() { 0 } else { decision.shadow.0 },
-                policy: u32::from(decision.policy) | u32::from(decision.shadow_policy) << 8,
-                needs_args: u32::from(decision.needs_args),
-            },
+        helpers::bpf_loop(
+            flags.policies(),
+            consult as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
+            (&raw mut context).cast(),
+            0,
         );
     }
     0
+}
+
+/// Asks one of the joined policies. A loop's body, and the decision so far in memory, because the verifier
+/// would follow every combination of the policies' answers otherwise.
+unsafe extern "C" fn consult(n: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context is the one `weigh` gives.
+    let (arena, scratch, domain, action) = unsafe {
+        let matching = context.cast::<Matching>();
+        ((*matching).arena, (*matching).scratch, (*matching).domain, (*matching).action)
+    };
+    let n = kernel::masked(n, POLICIES_PER_DOMAIN as u64 - 1) as u32;
+    let at = table::domain_at(domain);
+    let starts_at = at + table::domain::ACTIONS + (action * POLICIES_PER_DOMAIN as u32 + n) * 2;
+    let starts = arena.word(starts_at);
+    let default = Answer(arena.word(starts_at + 1) as u32);
+    let flags = (arena.word(at + table::domain::POLICIES + n) >> 32) as u32;
+    run(arena, scratch, starts as u32);
+    let first = state_answer(arena, scratch);
+    run(arena, scratch, (starts >> 32) as u32);
+    let second = state_answer(arena, scratch);
+    let mut decision = so_far(scratch);
+    decision.add(n as u8, flags, first, second, default);
+    keep(scratch, &decision);
+    0
+}
+
+fn begin(scratch: *mut Scratch) {
+    keep(scratch, &Decision::START);
+}
+
+#[inline(always)]
+fn so_far(scratch: *mut Scratch) -> Decision {
+    // SAFETY: `scratch` is a map value.
+    let outcome = unsafe { get(&raw const (*scratch).decision) };
+    Decision {
+        answer: Answer(outcome.answer),
+        policy: outcome.policy as u8,
+        shadow: Answer(outcome.shadow),
+        shadow_policy: (outcome.policy >> 8) as u8,
+        needs_args: outcome.needs_args != 0,
+    }
+}
+
+#[inline(always)]
+fn keep(scratch: *mut Scratch, decision: &Decision) {
+    let outcome = Outcome {
+        answer: decision.answer.0,
+        shadow: decision.shadow.0,
+        policy: u32::from(decision.policy) | u32::from(decision.shadow_policy) << 8,
+        needs_args: u32::from(decision.needs_args),
+    };
+    // SAFETY: `scratch` is a map value.
+    unsafe { put(&raw mut (*scratch).decision, outcome) };
+}
+
+/// The decision that lies in the scratch space, finished.
+#[inline(always)]
+pub(crate) fn decision(scratch: *mut Scratch) -> Decision {
+    so_far(scratch).finish()
 }
 
 /// The arena as a plain pointer, for `weigh`, whose arguments must be ones the verifier can carry.
@@ -119,32 +163,31 @@ pub(crate) fn pointer(arena: Arena) -> *const ArenaValue {
 fn pad(scratch: *mut Scratch) {
     // SAFETY: `scratch` is a map value.
     let start = unsafe { get(&raw const (*scratch).start) };
-    let first = kernel::masked(start, (PATH_MAX as u64 - 1) & !(BLOCK - 1)) as usize;
-    // SAFETY: the block lies inside the bytes: `first` is below PATH_MAX and a multiple of the block.
-    let block = unsafe { (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD + first) };
-    let mut i = 0;
-    while i < BLOCK - 1 {
-        if first as u64 + i < start {
-            // SAFETY: as above.
-            put(unsafe { block.add(i as usize) }, 0);
-        }
-        i += 1;
+    if start > PATH_MAX as u64 {
+        return;
+    }
+    // SAFETY: the head is longer than a block, so a block in front of the object lies inside the bytes.
+    unsafe {
+        let before = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD - BLOCK as usize + start as usize);
+        before.cast::<u64>().write_unaligned(0);
+        before.add(8).cast::<u64>().write_unaligned(0);
     }
 }
 
-/// Walks one automaton over the object.
+/// Walks one automaton over the object; the state it ends in lies in the scratch space. No automaton ends
+/// in the dead state, whose answer is none.
 #[inline(always)]
-fn run(arena: Arena, scratch: *mut Scratch, start: u32) -> Answer {
-    if start == table::DEAD {
-        return Answer::NONE;
-    }
+fn run(arena: Arena, scratch: *mut Scratch, start: u32) {
     // SAFETY: `scratch` is a map value.
     let first = unsafe {
         put(&raw mut (*scratch).state, u64::from(start));
         get(&raw const (*scratch).start)
     };
+    if start == table::DEAD {
+        return;
+    }
     let blocks = ((PATH_MAX as u64 - (first & !(BLOCK - 1))) / BLOCK) as u32;
-    let mut context = Matching { arena, scratch };
+    let mut context = Matching { arena, scratch, domain: 0, action: 0 };
     // SAFETY: the callback takes the context it is given here.
     unsafe {
         helpers::bpf_loop(
@@ -154,8 +197,14 @@ fn run(arena: Arena, scratch: *mut Scratch, start: u32) -> Answer {
             0,
         );
     }
-    // SAFETY: as above.
-    table::answer(&arena, unsafe { get(&raw const (*scratch).state) } as u32)
+}
+
+/// What the state in the scratch space says.
+#[inline(always)]
+fn state_answer(arena: Arena, scratch: *mut Scratch) -> Answer {
+    // SAFETY: `scratch` is a map value.
+    let state = unsafe { get(&raw const (*scratch).state) } as u32;
+    if state == table::DEAD { Answer::NONE } else { table::answer(&arena, state) }
 }
 
 /// One block of bytes.
@@ -189,8 +238,8 @@ unsafe extern "C" fn block(index: u64, context: *mut c_void) -> i64 {
 /// Whether an action number has an automaton; the verifier and the reader both want it said.
 const _: () = assert!(Action::WITH_AUTOMATON <= 7);
 
-/// Longest cgroup path that the tracepoint hands out, rounded up.
-const CGROUP_PATH: u64 = 1024;
+/// Longest cgroup path that is looked up by its name; a deeper one has its parent's domain.
+const CGROUP_PATH: u64 = crate::emit::SLACK as u64;
 
 /// The domain of a cgroup by its path (a kernel string), 0 for none.
 #[inline(always)]
@@ -214,13 +263,15 @@ pub(crate) fn cgroup_domain(path: u64) -> u32 {
     let copied = unsafe {
         put(&raw mut (*scratch).start, PATH_MAX as u64 - length);
         let to = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD + PATH_MAX - CGROUP_PATH as usize);
-        kernel::copy(to.add((CGROUP_PATH - length) as usize), length as u32, path)
+        let at = kernel::masked(CGROUP_PATH - length, CGROUP_PATH - 1);
+        kernel::copy(to.add(at as usize), length as u32, path)
     };
     if !copied {
         count(Site::ReadFailed);
         return 0;
     }
     pad(scratch);
-    let answer = run(arena, scratch, arena.word(table::AT_CGROUPS) as u32);
+    run(arena, scratch, arena.word(table::AT_CGROUPS) as u32);
+    let answer = state_answer(arena, scratch);
     if answer.is_none() { 0 } else { u32::from(answer.rule()) }
 }

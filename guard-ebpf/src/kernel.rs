@@ -89,7 +89,11 @@ pub(crate) fn read<T: Copy>(address: u64) -> Option<T> {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the destination has the size given; the helper reads any address without faulting.
     let failed = unsafe {
-        helpers::bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const c_void)
+        helpers::bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const c_void,
+        )
     };
     if failed != 0 {
         count(Site::ReadFailed);
@@ -97,6 +101,20 @@ pub(crate) fn read<T: Copy>(address: u64) -> Option<T> {
     }
     // SAFETY: the helper filled it.
     Some(unsafe { value.assume_init() })
+}
+
+/// Reads a sequence count; 1, which is odd and so "being changed", if it cannot be read.
+#[inline(always)]
+pub(crate) fn read_or_odd(address: u64) -> u32 {
+    let mut value = 1u32;
+    // SAFETY: the destination is a u32 on the stack.
+    let failed =
+        unsafe { helpers::bpf_probe_read_kernel((&raw mut value).cast(), 4, address as *const c_void) };
+    if failed != 0 {
+        count(Site::ReadFailed);
+        return 1;
+    }
+    get(&raw const value)
 }
 
 /// Copies `length` bytes of kernel memory into a map value.

@@ -97,8 +97,10 @@ impl<I, const N: usize> Outer<I, N> {
         let zero = 0u32;
         // SAFETY: an array of maps gives back a map, whose key is a u32.
         unsafe {
-            let inner =
-                helpers::bpf_map_lookup_elem(ptr::from_ref(self).cast_mut().cast(), ptr::from_ref(&index).cast());
+            let inner = helpers::bpf_map_lookup_elem(
+                ptr::from_ref(self).cast_mut().cast(),
+                ptr::from_ref(&index).cast(),
+            );
             if inner.is_null() {
                 return ptr::null();
             }
@@ -137,6 +139,8 @@ macro_rules! maps {
 maps! {
     /// The live generation's arena, in slot 0. Replacing it is the flip.
     ARENAS: Outer<Map<ARRAY, u32, ArenaValue, 1, 0>, 1>;
+    /// What an arena is: the loader makes more maps like this one.
+    TEMPLATE: Map<ARRAY, u32, ArenaValue, 1, 0>;
     /// Words the daemon writes for the programs.
     CONTROL: Map<ARRAY, u32, Control, 1, 0>;
     /// One bit for each governed cgroup id's low bits: spares outsiders the look-up below.

@@ -8,19 +8,20 @@ use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::{Event, Reason, Site};
 use guard_common::limits::{NAME_MAX, PATH_MAX, WALK_STEPS};
 
+use crate::emit::SLACK;
 use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
 use crate::maps::SCRATCH;
 
 /// Room in front of the path: the event's header is written right before it, aligned down.
 pub(crate) const HEAD: usize = 256;
-const _: () = assert!(HEAD >= size_of::<Event>() + 8 + 16);
+const _: () = assert!(SLACK > NAME_MAX && HEAD >= size_of::<Event>() + 8 + 16);
 
 /// A task's own scratch space. Per-CPU space is no substitute: LSM programs are preemptible and have no
 /// recursion guard, so a task that preempts another one here would spell its path over the other's.
 #[repr(C)]
 pub(crate) struct Scratch {
-    /// The object's bytes end at `HEAD + PATH_MAX`; a name's worth of slack follows, for the verifier.
-    pub(crate) bytes: [u8; HEAD + PATH_MAX + NAME_MAX + 1],
+    /// The object's bytes end at `HEAD + PATH_MAX`; slack follows, for the verifier.
+    pub(crate) bytes: [u8; HEAD + PATH_MAX + SLACK],
     walk: Walk,
     /// Index of the object's first byte, counted from `HEAD`.
     pub(crate) start: u64,
@@ -173,8 +174,8 @@ pub(crate) fn ended(code: u64) -> End {
 /// The sequence counts of renames (low half) and mounts (high half); odd while one is under way.
 #[inline(always)]
 fn sequences() -> u64 {
-    let renames = kernel::read::<u32>(off!(RENAME_LOCK)).unwrap_or(1);
-    let mounts = kernel::read::<u32>(off!(MOUNT_LOCK)).unwrap_or(1);
+    let renames = kernel::read_or_odd(off!(RENAME_LOCK));
+    let mounts = kernel::read_or_odd(off!(MOUNT_LOCK));
     u64::from(mounts) << 32 | u64::from(renames)
 }
 
@@ -199,8 +200,9 @@ fn walk(scratch: *mut Scratch, task: Ptr, mount: u64, root: u64, dentry: u64) ->
         );
     }
     // SAFETY: as above.
-    let (position, end, top) =
-        unsafe { (get(&raw const (*walk).position), get(&raw const (*walk).end), get(&raw const (*walk).mount)) };
+    let (position, end, top) = unsafe {
+        (get(&raw const (*walk).position), get(&raw const (*walk).end), get(&raw const (*walk).mount))
+    };
     // SAFETY: as above.
     unsafe { put(&raw mut (*scratch).start, position) };
     if end != End::Done as u64 {

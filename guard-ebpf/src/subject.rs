@@ -80,7 +80,9 @@ pub(crate) fn entry_label(entry: &CgroupEntry, pending: bool) -> Label {
 #[inline(always)]
 pub(crate) fn label_of(task: Ptr) -> *mut Label {
     // SAFETY: `task` is typed; no creation, so no value is read.
-    unsafe { helpers::bpf_task_storage_get(LABELS.as_ptr(), task.cast_mut().cast(), ptr::null_mut(), 0).cast() }
+    unsafe {
+        helpers::bpf_task_storage_get(LABELS.as_ptr(), task.cast_mut().cast(), ptr::null_mut(), 0).cast()
+    }
 }
 
 /// Gives a task a label, unless it has one: what is there wins, because labels are sticky. Null if the

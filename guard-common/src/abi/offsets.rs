@@ -93,8 +93,12 @@ macro_rules! table {
     };
 }
 macro_rules! need {
-    (required) => { true };
-    (optional) => { false };
+    (required) => {
+        true
+    };
+    (optional) => {
+        false
+    };
 }
 kernel_offsets!(table);
 

@@ -85,7 +85,9 @@ pub(crate) fn key_alloc(ctx: LsmContext) -> i32 {
     // Keys of these types are only ever made of the caller's own bytes; others call a helper program.
     match kernel::read::<[u8; 8]>(name as u64) {
         Some([b'u', b's', b'e', b'r', 0, ..] | [b'l', b'o', b'g', b'o', b'n', 0, ..]) => 0,
-        Some([b'k', b'e', b'y', b'r', b'i', b'n', b'g', 0] | [b'b', b'i', b'g', b'_', b'k', b'e', b'y', 0]) => 0,
+        Some(
+            [b'k', b'e', b'y', b'r', b'i', b'n', b'g', 0] | [b'b', b'i', b'g', b'_', b'k', b'e', b'y', 0],
+        ) => 0,
         _ => boundary(subject, BoundaryItem::KeyUpcalls, Op::Other, 0),
     }
 }

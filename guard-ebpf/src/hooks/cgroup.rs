@@ -82,4 +82,3 @@ fn arrive(task: Ptr, cgroup: Ptr) {
     count(if pending { Site::LabelPending } else { Site::Labelled });
     subject::set(task, &subject::entry_label(&entry, pending));
 }
-

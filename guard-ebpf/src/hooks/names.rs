@@ -118,4 +118,3 @@ pub(crate) fn path_chmod(ctx: LsmContext) -> i32 {
 pub(crate) fn path_chown(ctx: LsmContext) -> i32 {
     itself(Op::Chown, ctx.arg(0))
 }
-

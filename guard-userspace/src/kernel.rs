@@ -1,0 +1,12 @@
+//! The kernel half from the host's side: what this kernel is, what is loaded, what it holds.
+
+pub mod btf;
+pub mod hooks;
+mod install;
+mod load;
+mod pins;
+mod symbols;
+
+pub use install::{Arenas, InstallError};
+pub use load::{HookState, Kernel, LoadError, build_id};
+pub use pins::Pins;

@@ -1,0 +1,231 @@
+//! The running kernel's type information: where members lie, what a hook's arguments are.
+//!
+//! aya reads BTF for relocations but offers no look-up of a member by name, so this reads the format itself
+//! (Documentation/bpf/btf.rst).
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use thiserror::Error;
+
+/// Where the kernel shows its own type information.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// Why type information could not be used.
+#[derive(Debug, Error)]
+pub enum BtfError {
+    /// There is none.
+    #[error("read {path}: the kernel must be built with CONFIG_DEBUG_INFO_BTF")]
+    Read {
+        /// Where it should be.
+        path: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not what the format says.
+    #[error("type information at byte {at} is not well formed")]
+    Malformed {
+        /// Where.
+        at: usize,
+    },
+}
+
+const PTR: u32 = 2;
+const STRUCT: u32 = 4;
+const UNION: u32 = 5;
+const TYPEDEF: u32 = 8;
+const FUNC: u32 = 12;
+const FUNC_PROTO: u32 = 13;
+
+/// Parsed type information.
+#[derive(Debug)]
+pub struct Btf {
+    data: Vec<u8>,
+    strings: usize,
+    /// Byte offset of each type; type 0 is void.
+    types: Vec<usize>,
+    structs: HashMap<String, Vec<usize>>,
+    functions: HashMap<String, usize>,
+}
+
+impl Btf {
+    /// The running kernel's.
+    pub fn vmlinux() -> Result<Self, BtfError> {
+        let data = fs::read(Path::new(VMLINUX))
+            .map_err(|source| BtfError::Read { path: VMLINUX.to_owned(), source })?;
+        Self::parse(data)
+    }
+
+    /// Parses raw type information.
+    pub fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
+        let word = |at: usize| word_at(&data, at);
+        let header = word(4)? as usize;
+        let (type_at, type_len) = (header + word(8)? as usize, word(12)? as usize);
+        let strings = header + word(16)? as usize;
+        let mut btf = Self {
+            strings,
+            types: vec![0],
+            structs: HashMap::new(),
+            functions: HashMap::new(),
+            data: Vec::new(),
+        };
+        let mut named = Vec::new();
+        let mut at = type_at;
+        while at < type_at + type_len {
+            let (info, id) = (word(at + 4)?, btf.types.len());
+            let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
+            if matches!(kind, STRUCT | UNION | FUNC | TYPEDEF) {
+                named.push((kind, at, id));
+            }
+            btf.types.push(at);
+            at += 12
+                + match kind {
+                    1 | 14 | 17 => 4,
+                    3 => 12,
+                    STRUCT | UNION | 15 | 19 => count * 12,
+                    6 | FUNC_PROTO => count * 8,
+                    _ => 0,
+                };
+        }
+        btf.data = data;
+        for (kind, at, id) in named {
+            let name = btf.name(at)?.to_owned();
+            if kind == FUNC {
+                btf.functions.insert(name, id);
+            } else if kind == TYPEDEF {
+                // A tracepoint's arguments are those of the pointer type named after it.
+                if name.starts_with("btf_trace_") {
+                    btf.functions.insert(name, id);
+                }
+            } else if !name.is_empty() {
+                btf.structs.entry(name).or_default().push(at);
+            }
+        }
+        Ok(btf)
+    }
+
+    fn word(&self, at: usize) -> Result<u32, BtfError> {
+        word_at(&self.data, at)
+    }
+
+    fn name(&self, type_at: usize) -> Result<&str, BtfError> {
+        self.string(self.word(type_at)? as usize)
+    }
+
+    fn string(&self, offset: usize) -> Result<&str, BtfError> {
+        let at = self.strings + offset;
+        let rest = self.data.get(at..).ok_or(BtfError::Malformed { at })?;
+        let end = rest.iter().position(|byte| *byte == 0).ok_or(BtfError::Malformed { at })?;
+        std::str::from_utf8(&rest[..end]).map_err(|_| BtfError::Malformed { at })
+    }
+
+    fn type_at(&self, id: u32) -> Result<usize, BtfError> {
+        self.types.get(id as usize).copied().ok_or(BtfError::Malformed { at: id as usize })
+    }
+
+    fn kind(&self, type_at: usize) -> Result<u32, BtfError> {
+        Ok(self.word(type_at + 4)? >> 24 & 0x1f)
+    }
+
+    /// Follows const, volatile, restrict, typedefs and tags to the type they qualify; `None` is void.
+    fn resolve(&self, mut id: u32) -> Result<Option<usize>, BtfError> {
+        for _ in 0..32 {
+            if id == 0 {
+                return Ok(None);
+            }
+            let at = self.type_at(id)?;
+            if !matches!(self.kind(at)?, 8..=11 | 18) {
+                return Ok(Some(at));
+            }
+            id = self.word(at + 8)?;
+        }
+        Err(BtfError::Malformed { at: id as usize })
+    }
+
+    /// Byte offset of a member, anonymous members searched too. `None` if the kernel has no such member.
+    pub fn offset(&self, of: &str, member: &str) -> Result<Option<u64>, BtfError> {
+        for at in self.structs.get(of).into_iter().flatten() {
+            if let Some(bits) = self.member(*at, member, 0)? {
+                return Ok(Some(bits / 8));
+            }
+        }
+        Ok(None)
+    }
+
+    fn member(&self, type_at: usize, wanted: &str, depth: u32) -> Result<Option<u64>, BtfError> {
+        let info = self.word(type_at + 4)?;
+        for i in 0..(info & 0xffff) as usize {
+            let at = type_at + 12 + i * 12;
+            let name = self.string(self.word(at)? as usize)?;
+            let raw = self.word(at + 8)?;
+            let bits = u64::from(if info >> 31 == 1 { raw & 0xff_ffff } else { raw });
+            if name == wanted {
+                return Ok(Some(bits));
+            }
+            if !name.is_empty() || depth > 8 {
+                continue;
+            }
+            let Some(inner) = self.resolve(self.word(at + 4)?)? else { continue };
+            if matches!(self.kind(inner)?, STRUCT | UNION)
+                && let Some(more) = self.member(inner, wanted, depth + 1)?
+            {
+                return Ok(Some(bits + more));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The arguments of a function as short words: `*file` for a pointer to a structure, `int` for any
+    /// number, `*` for any other pointer. `None` if the kernel has no such function.
+    pub fn arguments(&self, function: &str) -> Result<Option<Vec<String>>, BtfError> {
+        let Some(id) = self.functions.get(function) else { return Ok(None) };
+        let mut proto = self.type_at(self.word(self.types[*id] + 8)?)?;
+        if self.kind(proto)? == PTR {
+            proto = self.type_at(self.word(proto + 8)?)?;
+        }
+        let count = (self.word(proto + 4)? & 0xffff) as usize;
+        (0..count)
+            .map(|i| self.describe(self.word(proto + 12 + i * 8 + 4)?))
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    fn describe(&self, id: u32) -> Result<String, BtfError> {
+        let Some(at) = self.resolve(id)? else { return Ok("void".to_owned()) };
+        if self.kind(at)? != PTR {
+            return Ok("int".to_owned());
+        }
+        let Some(target) = self.resolve(self.word(at + 8)?)? else { return Ok("*".to_owned()) };
+        Ok(match self.kind(target)? {
+            STRUCT | UNION | 7 => format!("*{}", self.name(target)?),
+            _ => "*".to_owned(),
+        })
+    }
+}
+
+fn word_at(data: &[u8], at: usize) -> Result<u32, BtfError> {
+    let bytes = data.get(at..at + 4).ok_or(BtfError::Malformed { at })?;
+    Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_or_empty_blob_is_an_error_and_not_a_panic() {
+        assert!(Btf::parse(Vec::new()).is_err());
+        if let Ok(whole) = fs::read(VMLINUX) {
+            assert!(Btf::parse(whole[..whole.len() / 2].to_vec()).is_err());
+        }
+    }
+
+    #[test]
+    fn members_of_anonymous_structures_are_found() {
+        let Ok(btf) = Btf::vmlinux() else { return };
+        assert!(btf.offset("mm_struct", "exe_file").is_ok_and(|offset| offset.is_some_and(|o| o > 0)));
+        assert!(btf.offset("mm_struct", "no_such_member").is_ok_and(|offset| offset.is_none()));
+    }
+}

@@ -1,0 +1,116 @@
+//! The hooks guard attaches, and what each promises: one line a hook, and everything about it on that line.
+
+/// How a hook's program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An LSM hook: its return value is the enforcement.
+    Lsm,
+    /// A typed tracepoint: only tells.
+    Tracepoint,
+}
+
+/// Whether a kernel must have the hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// No enforcing without it.
+    Always,
+    /// Kernels without it have no such call, or another hook sees it there; the text says which.
+    IfPresent(&'static str),
+}
+
+/// One hook.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    /// The kernel's name, which is also the program's.
+    pub name: &'static str,
+    pub kind: Kind,
+    pub need: Need,
+    /// Arguments the program reads: position and type as [`super::btf::Btf::arguments`] spells it.
+    pub reads: &'static [(usize, &'static str)],
+}
+
+const fn lsm(name: &'static str, reads: &'static [(usize, &'static str)]) -> Hook {
+    Hook { name, kind: Kind::Lsm, need: Need::Always, reads }
+}
+
+const fn some(name: &'static str, reads: &'static [(usize, &'static str)], why: &'static str) -> Hook {
+    Hook { name, kind: Kind::Lsm, need: Need::IfPresent(why), reads }
+}
+
+const fn tracepoint(name: &'static str, reads: &'static [(usize, &'static str)]) -> Hook {
+    Hook { name, kind: Kind::Tracepoint, need: Need::Always, reads }
+}
+
+/// Every hook, in the order in which they are attached: what labels tasks comes first.
+pub const HOOKS: &[Hook] = &[
+    lsm("task_alloc", &[(0, "*task_struct"), (1, "int")]),
+    tracepoint("cgroup_mkdir", &[(0, "*cgroup"), (1, "*")]),
+    tracepoint("cgroup_rmdir", &[(0, "*cgroup")]),
+    tracepoint("cgroup_attach_task", &[(0, "*cgroup"), (2, "*task_struct")]),
+    tracepoint("task_newtask", &[(0, "*task_struct")]),
+    lsm("bprm_creds_for_exec", &[(0, "*linux_binprm")]),
+    lsm("bprm_check_security", &[(0, "*linux_binprm")]),
+    lsm("file_open", &[(0, "*file")]),
+    lsm("mmap_file", &[(0, "*file"), (2, "int"), (3, "int")]),
+    lsm("file_mprotect", &[(0, "*vm_area_struct"), (2, "int")]),
+    lsm("file_receive", &[(0, "*file")]),
+    lsm("path_mknod", &[(0, "*path"), (1, "*dentry"), (2, "int"), (3, "int")]),
+    lsm("path_mkdir", &[(0, "*path"), (1, "*dentry")]),
+    lsm("path_rmdir", &[(0, "*path"), (1, "*dentry")]),
+    lsm("path_unlink", &[(0, "*path"), (1, "*dentry")]),
+    lsm("path_symlink", &[(0, "*path"), (1, "*dentry")]),
+    lsm("path_link", &[(0, "*dentry"), (1, "*path"), (2, "*dentry")]),
+    lsm("path_rename", &[(0, "*path"), (1, "*dentry"), (2, "*path"), (3, "*dentry")]),
+    lsm("path_truncate", &[(0, "*path")]),
+    some("file_truncate", &[(0, "*file")], "before 6.2 path_truncate sees ftruncate too"),
+    lsm("path_chmod", &[(0, "*path")]),
+    lsm("path_chown", &[(0, "*path")]),
+    lsm("capable", &[(2, "int"), (3, "int")]),
+    some("userns_create", &[], "before 6.1 the capability mask stands alone"),
+    lsm("sb_mount", &[]),
+    lsm("sb_remount", &[]),
+    lsm("sb_umount", &[]),
+    lsm("sb_pivotroot", &[]),
+    lsm("move_mount", &[]),
+    lsm("path_chroot", &[]),
+    lsm("bpf", &[]),
+    lsm("perf_event_open", &[]),
+    lsm("kernel_module_request", &[]),
+    lsm("kernel_load_data", &[]),
+    lsm("kernel_read_file", &[]),
+    lsm("settime", &[]),
+    lsm("quota_on", &[]),
+    some("uring_sqpoll", &[], "before 5.16 there is no such hook; kernels that old are refused"),
+    some("uring_cmd", &[], "before 6.0 io_uring has no pass-through commands"),
+    some("uring_override_creds", &[], "before 5.16 there is no such hook; kernels that old are refused"),
+    lsm("tun_dev_create", &[]),
+    lsm("key_alloc", &[(0, "*key")]),
+    lsm("task_kill", &[(0, "*task_struct"), (1, "*kernel_siginfo")]),
+    lsm("ptrace_access_check", &[(0, "*task_struct"), (1, "int")]),
+    lsm("ptrace_traceme", &[(0, "*task_struct")]),
+    lsm("task_setscheduler", &[(0, "*task_struct")]),
+    lsm("task_setnice", &[(0, "*task_struct")]),
+    lsm("task_setioprio", &[(0, "*task_struct")]),
+    lsm("task_setrlimit", &[(0, "*task_struct")]),
+    lsm("task_movememory", &[(0, "*task_struct")]),
+    lsm("file_send_sigiotask", &[(0, "*task_struct")]),
+];
+
+impl Hook {
+    /// The function, or the type of one, that tells the arguments.
+    pub fn prototype(&self) -> String {
+        match self.kind {
+            Kind::Lsm => format!("bpf_lsm_{}", self.name),
+            Kind::Tracepoint => format!("btf_trace_{}", self.name),
+        }
+    }
+
+    /// How many arguments precede the first one in the prototype.
+    pub fn shift(&self) -> usize {
+        match self.kind {
+            Kind::Lsm => 0,
+            // A tracepoint's function takes the tracepoint's own data first.
+            Kind::Tracepoint => 1,
+        }
+    }
+}

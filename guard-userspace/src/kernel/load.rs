@@ -1,0 +1,415 @@
+//! Loading the programs, or taking over those that are pinned and still deciding.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use aya::programs::links::FdLink;
+use aya::programs::{BtfTracePoint, Lsm, Program, ProgramError, ProgramInfo};
+use aya::{Ebpf, EbpfLoader};
+use guard_common::abi::offsets::{ABSENT, ADJACENT, MEMBERS, MOUNT_LOCK, RENAME_LOCK};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use tracing::debug;
+
+use super::btf::{Btf, BtfError};
+use super::hooks::{HOOKS, Hook, Kind, Need};
+use super::{Pins, symbols};
+use crate::sys;
+
+/// The programs, as built with this binary.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf.o"));
+
+/// Maps that outlive the daemon.
+const PINNED: &[&str] = &[
+    "ARENAS",
+    "CONTROL",
+    "CGROUP_FILTER",
+    "CGROUPS",
+    "LAUNCHERS",
+    "LABELS",
+    "SCRATCH",
+    "SEEN",
+    "EVENTS",
+    "SEQUENCE",
+    "SITES",
+];
+
+/// What the kernel says of one hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookState {
+    /// Attached and pinned.
+    Attached,
+    /// This kernel has no such hook, and needs none; why.
+    Absent(&'static str),
+    /// Promised and not there; why.
+    Missing(String),
+}
+
+impl fmt::Display for HookState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attached => f.write_str("attached"),
+            Self::Absent(why) => write!(f, "absent: {why}"),
+            Self::Missing(why) => write!(f, "missing: {why}"),
+        }
+    }
+}
+
+/// Why the kernel half could not be brought up.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// No usable type information.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// A structure has not got a member that the programs read.
+    #[error("kernel structure {of} has no member {member}: this kernel is not one guard knows")]
+    Member {
+        /// The structure.
+        of: &'static str,
+        /// The member.
+        member: &'static str,
+    },
+    /// Two members that are read with one access lie apart.
+    #[error("kernel structure {of}: {second} does not follow {first}: this kernel is not one guard knows")]
+    Adjacent {
+        /// The structure.
+        of: &'static str,
+        /// The first member.
+        first: &'static str,
+        /// The second.
+        second: &'static str,
+    },
+    /// A kernel variable's address is not shown.
+    #[error(
+        "kernel variable {name} is not in /proc/kallsyms: guard needs root and kernel.kptr_restrict below 2"
+    )]
+    Symbol {
+        /// The variable.
+        name: &'static str,
+    },
+    /// The kernel is older than guard promises anything for.
+    #[error(
+        "kernel {release} is too old: guard needs 6.1 or newer (bpf_loop, sleepable hooks, stable prototypes)"
+    )]
+    TooOld {
+        /// `uname -r`.
+        release: String,
+    },
+    /// The object could not be loaded.
+    #[error("load the eBPF object")]
+    Object(#[source] Box<aya::EbpfError>),
+    /// A program was refused.
+    #[error("load program {hook}: {reason}")]
+    Program {
+        /// The hook.
+        hook: &'static str,
+        /// The kernel's words.
+        reason: String,
+    },
+    /// Promised hooks are missing.
+    #[error("{} promised hook(s) missing: {}", .0.len(), .0.join("; "))]
+    Missing(Vec<String>),
+    /// Pins could not be read or written.
+    #[error("{what} {path}")]
+    Pin {
+        /// The operation.
+        what: &'static str,
+        /// The pin.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The kernel half, loaded and attached, its maps at hand.
+#[derive(Debug)]
+pub struct Kernel {
+    pins: Pins,
+    maps: BTreeMap<&'static str, OwnedFd>,
+    hooks: BTreeMap<&'static str, HookState>,
+    /// Whether the programs were there already.
+    pub adopted: bool,
+    /// Identity of the programs that are attached.
+    pub build: String,
+    template: Option<OwnedFd>,
+}
+
+impl Kernel {
+    /// Brings the kernel half up: takes over the pinned programs if they are of this build, else loads and
+    /// attaches this build's beside whatever is there and then drops the older links.
+    pub fn start(pins: Pins) -> Result<Self, LoadError> {
+        refuse_old_kernels()?;
+        let btf = Btf::vmlinux()?;
+        let build = build_id();
+        if let Some(kernel) = Self::adopt(&pins, &build) {
+            return Ok(kernel);
+        }
+        let words = words(&btf)?;
+        let mut hooks = check_prototypes(&btf)?;
+        let (mut object, maps, template) = load_object(&pins, &build, &words)?;
+        attach(&mut object, &pins, &build, &mut hooks)?;
+        let missing: Vec<String> = hooks
+            .iter()
+            .filter_map(|(name, state)| match state {
+                HookState::Missing(why) => Some(format!("{name} ({why})")),
+                HookState::Attached | HookState::Absent(_) => None,
+            })
+            .collect();
+        if !missing.is_empty() {
+            let _ = pins.drop_links(&build);
+            return Err(LoadError::Missing(missing));
+        }
+        for old in pins.builds().into_iter().filter(|old| *old != build) {
+            pins.drop_links(&old).map_err(|source| pin_error("remove", &pins.links(&old), source))?;
+        }
+        Ok(Self { pins, maps, hooks, adopted: false, build, template: Some(template) })
+    }
+
+    /// Opens what is pinned without loading anything, for `guard status` and for a daemon of the same build.
+    pub fn adopt(pins: &Pins, build: &str) -> Option<Self> {
+        let hooks = pinned_hooks(pins, build);
+        if hooks.values().any(|state| matches!(state, HookState::Missing(_))) {
+            return None;
+        }
+        Self::open(pins, build, hooks)
+    }
+
+    /// Opens whatever is pinned, complete or not.
+    pub fn inspect(pins: &Pins) -> Option<Self> {
+        let build = pins.builds().pop()?;
+        let hooks = pinned_hooks(pins, &build);
+        Self::open(pins, &build, hooks)
+    }
+
+    fn open(pins: &Pins, build: &str, hooks: BTreeMap<&'static str, HookState>) -> Option<Self> {
+        let mut maps = BTreeMap::new();
+        for name in PINNED {
+            maps.insert(*name, sys::bpf::open_pin(&pins.map(name)).ok()?);
+        }
+        Some(Self { pins: pins.clone(), maps, hooks, adopted: true, build: build.to_owned(), template: None })
+    }
+
+    /// Each hook's state.
+    pub fn hooks(&self) -> &BTreeMap<&'static str, HookState> {
+        &self.hooks
+    }
+
+    /// Where this is pinned.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// A map by its name in the programs.
+    pub(crate) fn map(&self, name: &str) -> io::Result<BorrowedFd<'_>> {
+        self.maps
+            .get(name)
+            .map(OwnedFd::as_fd)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("map {name}")))
+    }
+
+    /// A map that says what an arena looks like.
+    pub(crate) fn template(&self) -> Option<BorrowedFd<'_>> {
+        self.template.as_ref().map(OwnedFd::as_fd)
+    }
+}
+
+/// Identity of the programs in this binary.
+pub fn build_id() -> String {
+    Sha256::digest(OBJECT).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn refuse_old_kernels() -> Result<(), LoadError> {
+    let release = nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < (6, 1) { Err(LoadError::TooOld { release }) } else { Ok(()) }
+}
+
+/// The words that the programs read as constants.
+fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
+    let mut words = Vec::new();
+    for member in MEMBERS {
+        let value = match btf.offset(member.of, member.member)? {
+            Some(offset) => offset,
+            None if member.required => {
+                return Err(LoadError::Member { of: member.of, member: member.member });
+            }
+            None => ABSENT,
+        };
+        words.push((member.global, value));
+    }
+    for (of, first, second) in ADJACENT {
+        let (a, b) = (btf.offset(of, first)?, btf.offset(of, second)?);
+        if a.map(|a| a + 8) != b {
+            return Err(LoadError::Adjacent { of, first, second });
+        }
+    }
+    for (global, name) in [("RENAME_LOCK", RENAME_LOCK), ("MOUNT_LOCK", MOUNT_LOCK)] {
+        words.push((global, symbols::address(name).ok_or(LoadError::Symbol { name })?));
+    }
+    let mut key = [0u8; 8];
+    let _ = io::Read::read_exact(
+        &mut std::fs::File::open("/dev/urandom").map_err(|source| LoadError::Pin {
+            what: "open",
+            path: "/dev/urandom".to_owned(),
+            source,
+        })?,
+        &mut key,
+    );
+    words.push(("DIGEST_KEY", u64::from_ne_bytes(key)));
+    Ok(words)
+}
+
+/// Compares every hook's arguments with what its program reads.
+fn check_prototypes(btf: &Btf) -> Result<BTreeMap<&'static str, HookState>, LoadError> {
+    let mut states = BTreeMap::new();
+    for hook in HOOKS {
+        let state = match btf.arguments(&hook.prototype())? {
+            None => absent(hook),
+            Some(arguments) => mismatch(hook, &arguments),
+        };
+        states.insert(hook.name, state);
+    }
+    Ok(states)
+}
+
+fn absent(hook: &Hook) -> HookState {
+    match hook.need {
+        Need::Always => HookState::Missing("this kernel has no such hook".to_owned()),
+        Need::IfPresent(why) => HookState::Absent(why),
+    }
+}
+
+fn mismatch(hook: &Hook, arguments: &[String]) -> HookState {
+    for (at, wanted) in hook.reads {
+        let found = arguments.get(at + hook.shift()).map_or("nothing", String::as_str);
+        if found != *wanted {
+            return HookState::Missing(format!("argument {at} is {found}, not {wanted}"));
+        }
+    }
+    HookState::Attached
+}
+
+type Loaded = (Ebpf, BTreeMap<&'static str, OwnedFd>, OwnedFd);
+
+fn load_object(pins: &Pins, build: &str, words: &[(&'static str, u64)]) -> Result<Loaded, LoadError> {
+    pins.prepare(build).map_err(|source| pin_error("make", pins.root(), source))?;
+    let mut loader = EbpfLoader::new();
+    loader.allow_unsupported_maps();
+    for (name, value) in words {
+        loader.override_global(name, value, true);
+    }
+    for name in PINNED {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    let object = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
+    let mut maps = BTreeMap::new();
+    for name in PINNED {
+        let path = pins.map(name);
+        let map = sys::bpf::open_pin(&path).map_err(|source| pin_error("open", &path, source))?;
+        maps.insert(*name, map);
+    }
+    let template = match object.map("TEMPLATE") {
+        Some(aya::maps::Map::Array(map)) => map.fd().as_fd().try_clone_to_owned(),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    }
+    .map_err(|source| pin_error("find", std::path::Path::new("TEMPLATE"), source))?;
+    Ok((object, maps, template))
+}
+
+/// Loads and attaches each program, in the order of [`HOOKS`], and pins its link.
+fn attach(
+    object: &mut Ebpf,
+    pins: &Pins,
+    build: &str,
+    states: &mut BTreeMap<&'static str, HookState>,
+) -> Result<(), LoadError> {
+    let types = aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(Box::new(error.into())))?;
+    for hook in HOOKS {
+        if states.get(hook.name) != Some(&HookState::Attached) {
+            continue;
+        }
+        let refused = |error: ProgramError| LoadError::Program { hook: hook.name, reason: explain(&error) };
+        let link: FdLink = match (hook.kind, object.program_mut(hook.name)) {
+            (Kind::Lsm, Some(Program::Lsm(program))) => {
+                load_lsm(program, hook.name, &types).map_err(refused)?
+            }
+            (Kind::Tracepoint, Some(Program::BtfTracePoint(program))) => {
+                load_tracepoint(program, hook.name, &types).map_err(refused)?
+            }
+            _ => {
+                return Err(LoadError::Program {
+                    hook: hook.name,
+                    reason: "the object has no such program".to_owned(),
+                });
+            }
+        };
+        let path = pins.links(build).join(hook.name);
+        link.pin(&path).map_err(|error| pin_error("pin", &path, io::Error::other(error)))?;
+    }
+    Ok(())
+}
+
+fn load_lsm(program: &mut Lsm, hook: &str, types: &aya::Btf) -> Result<FdLink, ProgramError> {
+    let started = Instant::now();
+    program.load(hook, types)?;
+    loaded(hook, started, program.info().ok());
+    let link = program.attach()?;
+    Ok(program.take_link(link)?.into())
+}
+
+fn load_tracepoint(
+    program: &mut BtfTracePoint,
+    hook: &str,
+    types: &aya::Btf,
+) -> Result<FdLink, ProgramError> {
+    let started = Instant::now();
+    program.load(hook, types)?;
+    loaded(hook, started, program.info().ok());
+    let link = program.attach()?;
+    Ok(program.take_link(link)?.into())
+}
+
+fn loaded(hook: &str, started: Instant, info: Option<ProgramInfo>) {
+    let instructions = info.and_then(|info| info.verified_instruction_count());
+    debug!(hook, instructions, milliseconds = started.elapsed().as_millis(), "loaded");
+}
+
+/// The kernel's reason, with the end of the verifier's log, which is where it says what it minds.
+fn explain(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let tail: Vec<&str> = log.lines().rev().take(12).collect();
+            let tail: Vec<&str> = tail.into_iter().rev().collect();
+            if tail.is_empty() { io_error.to_string() } else { format!("{io_error}\n{}", tail.join("\n")) }
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Which hooks one build has pinned. A pin is a link, and a link that is pinned is attached.
+fn pinned_hooks(pins: &Pins, build: &str) -> BTreeMap<&'static str, HookState> {
+    let present = |hook: &Hook| sys::bpf::open_pin(&pins.links(build).join(hook.name)).is_ok();
+    HOOKS
+        .iter()
+        .map(|hook| {
+            let state = match hook.need {
+                _ if present(hook) => HookState::Attached,
+                Need::IfPresent(why) => HookState::Absent(why),
+                Need::Always => HookState::Missing("no pinned link".to_owned()),
+            };
+            (hook.name, state)
+        })
+        .collect()
+}
+
+fn pin_error(what: &'static str, path: &std::path::Path, source: io::Error) -> LoadError {
+    LoadError::Pin { what, path: path.display().to_string(), source }
+}
