@@ -3,6 +3,8 @@
 //! The compiled maps know only the joined answer, as the kernel does. `explain`, the names of rules in records and
 //! the tests of the compiler want every rule that had a say.
 
+use std::collections::BTreeSet;
+
 use super::glob::Glob;
 use super::model::{AddrSet, Policy, PortRange, Proto, Request, Rule, Sections, Verdict};
 use super::source::Span;
@@ -43,7 +45,7 @@ fn collect<'a>(
 }
 
 /// Where in the rule the part is written that matches.
-fn rule_matches(rule: &Rule, request: &Request) -> Option<Span> {
+pub(crate) fn rule_matches(rule: &Rule, request: &Request) -> Option<Span> {
     match request {
         Request::Exec { path, argv } => {
             let by = name_matches(&rule.paths, &rule.except, path)?;
@@ -116,40 +118,45 @@ fn proto_matches(rule: Proto, asked: Proto) -> bool {
 /// ways. A verdict stricter than allow takes any reading that matches, an allow only a match in every one.
 pub fn args_match(patterns: &[Glob], argv: &[Vec<u8>], verdict: Verdict) -> bool {
     let strict = verdict > Verdict::Allow;
-    // `reached[n]`: there is a reading in which the first n patterns are matched and nothing has failed yet.
-    // `failed`: there is a reading that does not match.
-    let mut reached = vec![false; patterns.len() + 1];
-    reached[0] = true;
+    // The readings so far: how many patterns are matched, and what the next argument is read as.
+    let mut readings = BTreeSet::from([(0, Next::Any)]);
     let mut failed = false;
-    let mut options_over = false;
-    let mut ambiguous = false;
     for arg in argv.iter().skip(1) {
-        if !options_over && arg.as_slice() == b"--" {
-            options_over = true;
-            ambiguous = false;
-            continue;
-        }
-        if !options_over && arg.starts_with(b"-") && arg.len() > 1 {
-            ambiguous = !arg.contains(&b'=');
-            continue;
-        }
-        let mut next = vec![false; patterns.len() + 1];
-        next[patterns.len()] = reached[patterns.len()];
-        for at in (0..patterns.len()).filter(|at| reached[*at]) {
-            if patterns[at].matches(arg) {
-                next[at + 1] = true;
+        let mut after = BTreeSet::new();
+        for (matched, next) in readings {
+            if matched == patterns.len() {
+                after.insert((matched, next));
+            } else if next == Next::Value {
+                after.insert((matched, Next::Any));
+            } else if next == Next::Any && arg.as_slice() == b"--" {
+                after.insert((matched, Next::NoOption));
+            } else if next == Next::Any && arg.starts_with(b"-") && arg.len() > 1 {
+                after.insert((matched, Next::Any));
+                if !arg.contains(&b'=') {
+                    after.insert((matched, Next::Value));
+                }
+            } else if patterns[matched].matches(arg) {
+                after.insert((matched + 1, next));
             } else {
                 failed = true;
             }
-            // As an option's value it is no argument of its own.
-            next[at] |= ambiguous;
         }
-        reached = next;
-        ambiguous = false;
+        readings = after;
     }
-    let complete = reached[patterns.len()];
-    let short = reached[..patterns.len()].iter().any(|open| *open);
+    let complete = readings.iter().any(|&(matched, _)| matched == patterns.len());
+    let short = readings.iter().any(|&(matched, _)| matched < patterns.len());
     if strict { complete } else { complete && !failed && !short }
+}
+
+/// What a reading of a command line takes its next argument for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Next {
+    /// An option if it looks like one.
+    Any,
+    /// The value of the option before it, whatever it looks like: `--` too.
+    Value,
+    /// `--` has been.
+    NoOption,
 }
 
 #[cfg(test)]
@@ -188,5 +195,8 @@ mod tests {
         assert!(args(&["push"], "git -c a=b -c x push", Verdict::Block));
         // `--` ends the options: what follows is the command in every reading.
         assert!(args(&["push"], "git -v -- push", Verdict::Allow));
+        // Unless `--` is the value of `-c`: then `-x` is an option, and push is the command.
+        assert!(args(&["push"], "git -c -- -x push", Verdict::Block));
+        assert!(!args(&["-x"], "git -c -- -x push", Verdict::Allow));
     }
 }

@@ -1,0 +1,107 @@
+//! Which units are joined where, and where a sandbox leads.
+
+use guard_common::limits::{DOMAINS, POLICIES_PER_DOMAIN};
+
+use super::unit::Unit;
+use super::{Error, IdMap};
+
+/// A set of tasks under the same units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Domain {
+    pub id: u32,
+    /// The joined units in the order of their answers: policies by name, profiles, candidates.
+    pub units: Vec<u32>,
+    /// For each joined unit: by profile number the id of the domain that its sandbox leads to.
+    pub sandboxes: Vec<Vec<(u8, u32)>>,
+}
+
+/// Something that is decided otherwise than its author may expect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    #[error(
+        "a task under {domain:?} that a rule sandboxes into `{profile}` is blocked instead: no more than \
+         {POLICIES_PER_DOMAIN} policies and profiles can be joined"
+    )]
+    NoRoomForProfile { domain: Vec<String>, profile: String },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Domains {
+    pub(super) list: Vec<Domain>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Domains {
+    /// The domains of `sets` (of units), and those that sandboxes lead to.
+    pub(super) fn new(units: &[Unit], sets: &[Vec<u32>], ids: &mut IdMap) -> Result<Self, Error> {
+        let mut this = Self::default();
+        for set in sets {
+            this.add(units, set.clone(), ids)?;
+        }
+        let mut at = 0;
+        while at < this.list.len() {
+            for n in 0..this.list[at].units.len() {
+                this.lead_on(units, at, n, ids)?;
+            }
+            at += 1;
+        }
+        Ok(this)
+    }
+
+    /// The index of the domain that joins `set`.
+    fn add(&mut self, units: &[Unit], mut set: Vec<u32>, ids: &mut IdMap) -> Result<usize, Error> {
+        set.sort_unstable();
+        if let Some(index) = self.list.iter().position(|domain| domain.units == set) {
+            return Ok(index);
+        }
+        let id = ids.assign(names(units, &set)).ok_or(Error::Domains { most: DOMAINS as usize - 1 })?;
+        let sandboxes = vec![Vec::new(); set.len()];
+        self.list.push(Domain { id, units: set, sandboxes });
+        Ok(self.list.len() - 1)
+    }
+
+    fn lead_on(&mut self, units: &[Unit], at: usize, n: usize, ids: &mut IdMap) -> Result<(), Error> {
+        let from = self.list[at].units.clone();
+        let unit = &units[from[n] as usize];
+        if unit.candidate || unit.shadow {
+            return Ok(());
+        }
+        for number in unit.sandboxes() {
+            let Some(profile) = profile_unit(units, unit, number) else { continue };
+            let mut to = from.clone();
+            if !to.contains(&profile) {
+                to.push(profile);
+            }
+            if to.len() > POLICIES_PER_DOMAIN {
+                let profile = units[profile as usize].name();
+                let warning = Warning::NoRoomForProfile { domain: names(units, &from), profile };
+                if !self.warnings.contains(&warning) {
+                    self.warnings.push(warning);
+                }
+                continue;
+            }
+            let index = self.add(units, to, ids)?;
+            let id = self.list[index].id;
+            self.list[at].sandboxes[n].push((number, id));
+        }
+        Ok(())
+    }
+}
+
+/// What a domain is known by: candidates come and go without making it another one.
+pub(super) fn names(units: &[Unit], set: &[u32]) -> Vec<String> {
+    let mut names: Vec<String> = set
+        .iter()
+        .map(|&unit| &units[unit as usize])
+        .filter(|unit| !unit.candidate)
+        .map(Unit::name)
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+pub(super) fn profile_unit(units: &[Unit], of: &Unit, number: u8) -> Option<u32> {
+    let same_policy = |unit: &Unit| std::sync::Arc::ptr_eq(&unit.policy, &of.policy);
+    let wanted = Some(usize::from(number).checked_sub(1)?);
+    units.iter().position(|unit| unit.profile == wanted && same_policy(unit)).map(|index| index as u32)
+}

@@ -1,0 +1,203 @@
+//! A plan from policy text to the answer of the arena.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use guard_common::abi::{Action, Verdict};
+use guard_common::limits::ARENA_WORDS;
+use guard_common::table::{self, DomainFlags};
+use guard_userspace::compile::explain::{Cause, Compiled, Question};
+use guard_userspace::compile::{Error, IdMap, Plan, compile};
+use guard_userspace::policy::decide::{Decider as _, Why};
+use guard_userspace::policy::model::{Policy, Proto, Request};
+use guard_userspace::policy::source::Source;
+use guard_userspace::policy::{parse, testing};
+
+fn policy(text: &str) -> Arc<Policy> {
+    let parsed = parse::parse(Arc::new(Source::new("test.yaml", text)));
+    match parsed.policy {
+        Some(policy) if !parsed.report.has_errors() => policy.into(),
+        Some(_) | None => panic!("{:#?}", parsed.report),
+    }
+}
+
+fn plan(texts: &[&str]) -> Plan {
+    let policies: Vec<_> = texts.iter().map(|text| policy(text)).collect();
+    compile(&policies, &IdMap::default(), 1).unwrap()
+}
+
+fn named(name: &str, cgroup: &str, rest: &str) -> String {
+    format!(
+        "version: 1\npolicy: {name}\napplies_to: [{{cgroup: \"{cgroup}\"}}]\nexec: {{default: block}}\nconnect: {{default: block}}\nwrite: {{default: block}}\n{rest}\n"
+    )
+}
+
+fn read(path: &str) -> Question {
+    Question { action: Action::Read, bytes: path.as_bytes().to_vec(), args: None }
+}
+
+#[test]
+fn the_example_policy_passes_its_own_tests() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/examples/coding-agent.yaml");
+    let policy = policy(&std::fs::read_to_string(path).unwrap());
+    let compiled = Compiled::new(&policy).unwrap();
+    let outcomes = testing::run(&policy, &compiled);
+    assert!(!outcomes.is_empty());
+    for outcome in outcomes {
+        assert!(outcome.passed, "{}: {:?}", outcome.test.name.value, outcome.decision);
+    }
+}
+
+#[test]
+fn the_same_policies_make_the_same_plan_byte_for_byte() {
+    let texts = [
+        named("b", "/b/**", ""),
+        named(
+            "a",
+            "/a/**",
+            "read: {default: allow, rules: [{id: r, paths: [\"/x/*\"], verdict: block, reason: x}]}",
+        ),
+    ];
+    let forward = plan(&[&texts[0], &texts[1]]);
+    let backward = plan(&[&texts[1], &texts[0]]);
+    assert_eq!(forward.arena.len(), ARENA_WORDS as usize);
+    assert_eq!(forward.arena, backward.arena);
+    assert_eq!(forward.ids, backward.ids);
+    assert_eq!(forward.arena[table::AT_MAGIC as usize], table::MAGIC);
+}
+
+#[test]
+fn a_cgroup_is_governed_by_every_policy_that_selects_it_or_something_above_it() {
+    let plan = plan(&[&named("a", "/agents/*", ""), &named("b", "/**/x.service", "")]);
+    let names = |cgroup: &str| {
+        plan.domain(plan.domain_of(cgroup.as_bytes())).map(|domain| plan.names(domain).join(" "))
+    };
+    assert_eq!(names("/agents"), None);
+    assert_eq!(names("/agents/one").as_deref(), Some("a"));
+    assert_eq!(names("/agents/one/deep/down").as_deref(), Some("a"));
+    assert_eq!(names("/agents/one/x.service/inner").as_deref(), Some("a b"));
+    assert_eq!(names("/x.service").as_deref(), Some("b"));
+    assert_eq!(names("/x.services"), None);
+}
+
+#[test]
+fn domains_keep_their_ids_and_never_take_anothers() {
+    let (a, b) = (policy(&named("a", "/a/**", "")), policy(&named("b", "/b/**", "")));
+    let both = compile(&[a.clone(), b.clone()], &IdMap::default(), 1).unwrap();
+    let id = both.domain_of(b"/b/x");
+    let without = compile(&[b], &both.ids, 2).unwrap();
+    assert_eq!(without.domain_of(b"/b/x"), id);
+    assert_eq!(without.domain_of(b"/a/x"), 0);
+    let c = policy(&named("c", "/c/**", ""));
+    let with_new = compile(&[c], &without.ids, 3).unwrap();
+    let new = with_new.domain_of(b"/c/x");
+    assert!(new != 0 && new != both.domain_of(b"/a/x") && new != id);
+}
+
+#[test]
+fn five_policies_on_one_cgroup_are_refused_by_name() {
+    let policies: Vec<_> =
+        ["a", "b", "c", "d", "e"].iter().map(|name| policy(&named(name, "/x/**", ""))).collect();
+    let error = compile(&policies, &IdMap::default(), 1).unwrap_err();
+    let Error::Crowded { policies, cgroup, .. } = error else { panic!("{error}") };
+    assert_eq!(policies, ["a", "b", "c", "d", "e"]);
+    assert!(cgroup.starts_with("/x/"), "{cgroup}");
+}
+
+const PROFILES: &str = r#"
+profiles:
+  shut: {inherit: true, gateway: [], connect: {default: block}}
+  shy: {inherit: true, read: {default: allow, rules: [{id: shy-reads, paths: ["/b/**"], verdict: block, reason: x}]}}
+read:
+  default: allow
+  rules:
+    - {id: to-shut, paths: ["/a/**"], verdict: sandbox, profile: shut, reason: x}
+    - {id: to-shy, paths: ["/c/**"], verdict: sandbox, profile: shy, reason: x}
+gateway: ["127.0.0.1:18080"]
+"#;
+
+#[test]
+fn a_sandbox_leads_to_a_domain_that_is_only_stricter() {
+    let plan = plan(&[&named("p", "/p/**", PROFILES)]);
+    let outside = plan.domain_of(b"/p/x");
+    let decision = plan.decide(outside, &read("/a/secret"));
+    assert_eq!((decision.verdict(), decision.answer.profile()), (Verdict::Sandbox, 1));
+    let shut = table::derived(plan.arena.as_slice(), outside, 0, 1);
+    assert_eq!(plan.names(plan.domain(shut).unwrap()), ["p", "p/shut"]);
+    let gateway =
+        Question::from(&Request::Connect { to: "127.0.0.1:18080".parse().unwrap(), proto: Proto::Tcp });
+    assert_eq!(plan.decide(outside, &gateway).verdict(), Verdict::Allow);
+    assert_eq!(plan.decide(shut, &gateway).verdict(), Verdict::Block);
+    // The same sandbox again changes nothing, the other one adds to it.
+    assert_eq!(table::derived(plan.arena.as_slice(), shut, 0, 1), shut);
+    let both = table::derived(plan.arena.as_slice(), shut, 0, 2);
+    assert_eq!(plan.names(plan.domain(both).unwrap()), ["p", "p/shut", "p/shy"]);
+    assert_eq!(plan.decide(both, &read("/b/x")).verdict(), Verdict::Block);
+    assert_eq!(plan.decide(both, &gateway).verdict(), Verdict::Block);
+}
+
+#[test]
+fn a_throttles_answer_finds_its_budget() {
+    let rest = "read: {default: allow, rules: [{id: t, paths: [\"/t/*\"], verdict: throttle, rate: 600/1h, burst: 600, reason: x}]}";
+    let plan = plan(&[&named("p", "/p/**", rest)]);
+    let domain = plan.domain_of(b"/p/x");
+    let decision = plan.decide(domain, &read("/t/x"));
+    let budget = table::budget(plan.arena.as_slice(), domain, u32::from(decision.policy), decision.answer);
+    assert_eq!((budget.interval, budget.burst), (6_000_000_000, 3_600_000_000_000));
+}
+
+#[test]
+fn guards_own_files_are_out_of_reach_but_not_the_socket_for_asking_why() {
+    let text = "version: 1\npolicy: open\napplies_to: [{cgroup: \"/x/**\"}]\nexec: {default: allow}\nconnect: {default: block}\nwrite: {default: allow, rules: [{id: all, paths: [\"/**\"], verdict: allow}]}\n";
+    let compiled = Compiled::new(&policy(text)).unwrap();
+    for path in [
+        "/etc/guard/policies/a.yaml",
+        "/sys/fs/bpf/guard/links",
+        "/proc/sys/kernel/ftrace_enabled",
+        "/boot/vmlinuz",
+    ] {
+        let decision = compiled.decide(&Request::Write(path.into()), None);
+        assert_eq!(decision.verdict, Verdict::Block, "{path}");
+        assert!(matches!(decision.why, Why::Baseline(_)), "{path}: {:?}", decision.why);
+    }
+    let connect = |name: &str| compiled.decide(&Request::ConnectUnix(name.into()), None).verdict;
+    assert_eq!(connect("/run/guard/why.sock"), Verdict::Allow);
+    assert_eq!(connect("/run/guard/control.sock"), Verdict::Block);
+}
+
+#[test]
+fn nobody_inside_can_pose_as_the_gateway() {
+    let plan = plan(&[&named("p", "/p/**", "gateway: [\"127.0.0.1:18080\"]\nlisten: {default: allow}")]);
+    let domain = plan.domain_of(b"/p/x");
+    let listen = |address: &str| {
+        let address: std::net::SocketAddr = address.parse().unwrap();
+        let bytes = match address.ip() {
+            std::net::IpAddr::V4(ip) => guard_common::key::v4(ip.octets(), 6, address.port()).to_vec(),
+            std::net::IpAddr::V6(ip) => guard_common::key::v6(ip.octets(), 6, address.port()).to_vec(),
+        };
+        plan.decide(domain, &Question { action: Action::Listen, bytes, args: None }).verdict()
+    };
+    for address in ["127.0.0.1:18080", "0.0.0.0:18080", "[::]:18080"] {
+        assert_eq!(listen(address), Verdict::Block, "{address}");
+    }
+    for address in ["127.0.0.1:18081", "127.0.0.2:18080", "0.0.0.0:80", "[::1]:18080"] {
+        assert_eq!(listen(address), Verdict::Allow, "{address}");
+    }
+}
+
+#[test]
+fn shadow_is_told_and_not_enforced() {
+    let rest = "read: {default: allow, rules: [{id: s, paths: [\"/s/**\"], verdict: block, shadow: true, reason: x}]}";
+    let plan = plan(&[&named("p", "/p/**", rest), &named("q", "/q/**", "mode: shadow")]);
+    let p = plan.domain_of(b"/p/x");
+    let question = read("/s/x");
+    let decision = plan.decide(p, &question);
+    assert_eq!((decision.verdict(), decision.shadow_verdict()), (Verdict::Allow, Some(Verdict::Block)));
+    let Cause::Rule { rule, .. } = plan.shadow_cause(p, &decision, &question) else { panic!() };
+    assert_eq!(rule.id.value, "s");
+    let q = plan.domain_of(b"/q/x");
+    let decision = plan.decide(q, &Question { action: Action::Write, bytes: b"/x".to_vec(), args: None });
+    assert_eq!((decision.verdict(), decision.shadow_verdict()), (Verdict::Allow, Some(Verdict::Block)));
+    let flags = |id| DomainFlags(plan.arena[table::domain_at(id) as usize]);
+    assert!(flags(q).has(DomainFlags::SHADOW) && !flags(p).has(DomainFlags::SHADOW));
+}
