@@ -1,6 +1,9 @@
 //! The command line: one subcommand per file.
 
+mod daemon;
+mod places;
 mod policy;
+mod status;
 mod term;
 
 use std::process::ExitCode;
@@ -20,6 +23,10 @@ const EXIT_CODES: &str =
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Enforce the policies and keep the audit log; the service runs this
+    Daemon(daemon::Args),
+    /// Say what is enforced, as the kernel holds it
+    Status(status::Args),
     /// Check, test, explain, compare and format policies; needs no root and no daemon
     #[command(subcommand)]
     Policy(policy::Command),
@@ -47,6 +54,8 @@ impl From<Ending> for ExitCode {
 
 pub(crate) fn run() -> ExitCode {
     let ending = match Cli::parse().command {
+        Command::Daemon(args) => args.run(),
+        Command::Status(args) => args.run(),
         Command::Policy(command) => command.run(),
     };
     match ending {

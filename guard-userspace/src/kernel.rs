@@ -1,12 +1,14 @@
 //! The kernel half from the host's side: what this kernel is, what is loaded, what it holds.
 
 pub mod btf;
+mod govern;
 pub mod hooks;
 mod install;
 mod load;
 mod pins;
 mod symbols;
 
+pub use govern::Governed;
 pub use install::{Arenas, InstallError};
 pub use load::{HookState, Kernel, LoadError, build_id};
 pub use pins::Pins;

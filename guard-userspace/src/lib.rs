@@ -1,11 +1,14 @@
 //! Everything of guard that runs in userspace; the binary `guard` is a thin front to it.
 //!
 //! In the order of the data's way: [`policy`] (text → what it says) → [`compile`] (→ what the kernel is told) →
-//! [`kernel`] (loads the programs and tells them).
+//! [`kernel`] (loads the programs and tells them) → [`daemon`] (keeps it all going) and [`status`] (says what the
+//! kernel holds).
 #![deny(unsafe_code)]
 
 pub mod compile;
+pub mod daemon;
 pub mod kernel;
 pub mod policy;
+pub mod status;
 
 mod sys;

@@ -6,13 +6,16 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use aya::maps::{Map, MapData, RingBuf};
 use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, Lsm, Program, ProgramError, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
 use guard_common::abi::offsets::{ABSENT, ADJACENT, MEMBERS, MOUNT_LOCK, RENAME_LOCK};
+use guard_common::abi::{Control, Site};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tracing::debug;
+use zerocopy::IntoBytes;
 
 use super::btf::{Btf, BtfError};
 use super::hooks::{HOOKS, Hook, Kind, Need};
@@ -211,6 +214,26 @@ impl Kernel {
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("map {name}")))
     }
 
+    /// The ring of events.
+    pub fn events(&self) -> io::Result<RingBuf<MapData>> {
+        let fd = self.map("EVENTS")?.try_clone_to_owned()?;
+        let data = MapData::from_fd(fd).map_err(io::Error::other)?;
+        let map = Map::from_map_data(data).map_err(io::Error::other)?;
+        RingBuf::try_from(map).map_err(io::Error::other)
+    }
+
+    /// The counters by site, as the kernel holds them.
+    pub fn sites(&self) -> io::Result<[u64; Site::COUNT]> {
+        let mut counters = [0u64; Site::COUNT];
+        sys::bpf::lookup(self.map("SITES")?, 0u32.as_bytes(), counters.as_mut_bytes())?;
+        Ok(counters)
+    }
+
+    /// Tells the programs about the daemon.
+    pub fn set_control(&self, control: &Control) -> io::Result<()> {
+        sys::bpf::update(self.map("CONTROL")?, 0u32.as_bytes(), control.as_bytes())
+    }
+
     /// A map that says what an arena looks like.
     pub(crate) fn template(&self) -> Option<BorrowedFd<'_>> {
         self.template.as_ref().map(OwnedFd::as_fd)
@@ -316,7 +339,7 @@ fn load_object(pins: &Pins, build: &str, words: &[(&'static str, u64)]) -> Resul
         maps.insert(*name, map);
     }
     let template = match object.map("TEMPLATE") {
-        Some(aya::maps::Map::Array(map)) => map.fd().as_fd().try_clone_to_owned(),
+        Some(Map::Array(map)) => map.fd().as_fd().try_clone_to_owned(),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     }
     .map_err(|source| pin_error("find", std::path::Path::new("TEMPLATE"), source))?;

@@ -141,14 +141,35 @@ fn check(map: BorrowedFd<'_>, key: usize, value: Option<usize>) -> io::Result<()
 
 /// Sets a value. Key and value must have the map's sizes.
 pub(crate) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    update_with(map, key, value, 0)
+}
+
+/// Sets a value unless there is one; false if there was.
+pub(crate) fn insert(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<bool> {
+    const NOEXIST: u64 = 1;
+    match update_with(map, key, value, NOEXIST) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn update_with(map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> io::Result<()> {
     check(map, key.len(), Some(value.len()))?;
-    let mut attr = Attr::new().fd(0, map).address(8, key.as_ptr()).address(16, value.as_ptr());
+    let mut attr = Attr::new().fd(0, map).address(8, key.as_ptr()).address(16, value.as_ptr()).u64(24, flags);
     // SAFETY: key and value outlive the call and have the map's sizes.
     unsafe { attr.call(MAP_UPDATE_ELEM)? };
     Ok(())
 }
 
-/// Puts a map, or a task by pidfd, as the value or key of another map.
+/// Opens a process by its id, as a key of task storage.
+pub(crate) fn process(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(owned(fd)) }
+}
+
+/// Puts a map as the value of an array of maps.
 pub(crate) fn update_fd(map: BorrowedFd<'_>, key: u32, value: BorrowedFd<'_>) -> io::Result<()> {
     update(map, key.as_bytes(), value.as_raw_fd().as_bytes())
 }

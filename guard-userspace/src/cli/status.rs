@@ -1,0 +1,70 @@
+//! `guard status`: what is enforced, from the kernel.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use guard_userspace::kernel::Pins;
+use guard_userspace::status::Status;
+
+use super::{Ending, places};
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Directory of runtime state
+    #[arg(long, default_value = places::RUN)]
+    run: PathBuf,
+    /// Directory of pins
+    #[arg(long, default_value = places::PINS)]
+    pins: PathBuf,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> anyhow::Result<Ending> {
+        let status = Status::ask(&Pins::at(self.pins), &self.run);
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&status)?);
+        } else {
+            print(&status);
+        }
+        Ok(if status.enforcing { Ending::Fine } else { Ending::Finding })
+    }
+}
+
+fn print(status: &Status) {
+    let word = if status.enforcing {
+        "enforcing"
+    } else if status.degraded {
+        "DEGRADED"
+    } else {
+        "NOT ENFORCING"
+    };
+    println!("{word}");
+    for reason in &status.reasons {
+        println!("  {reason}");
+    }
+    if status.hooks.is_empty() {
+        return;
+    }
+    println!();
+    println!("generation  {}  sha256 {:.16}", status.generation, status.policy_sha256);
+    println!("programs    build {}", status.build);
+    let attached = status.hooks.values().filter(|state| state.as_str() == "attached").count();
+    println!("hooks       {attached} attached, {} not", status.hooks.len() - attached);
+    for (name, state) in status.hooks.iter().filter(|(_, state)| state.as_str() != "attached") {
+        println!("            {name}: {state}");
+    }
+    println!("governed    {} cgroups, {} processes", status.cgroups, status.tasks);
+    for policy in &status.policies {
+        println!("policy      {:24} {:8} {}", policy.name, policy.mode, policy.file);
+    }
+    let counted: Vec<String> = status
+        .counters
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(site, count)| format!("{site} {count}"))
+        .collect();
+    println!("counters    {}", counted.join(", "));
+}

@@ -1,0 +1,225 @@
+//! `guard daemon`: policies to the kernel, events to the log, and an eye on both.
+
+mod notify;
+mod policies;
+mod reader;
+mod state;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use guard_common::abi::Control;
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::compile::{IdMap, Plan};
+use crate::kernel::{Arenas, InstallError, Kernel, LoadError, Pins};
+
+pub use policies::{Loaded, PolicyError, load as load_policies};
+pub use reader::Reader;
+pub use state::{PolicyState, State};
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Policies, one document a file.
+    pub policies: PathBuf,
+    /// Audit log and keys.
+    pub state: PathBuf,
+    /// Sockets and what the daemon tells `guard status`.
+    pub run: PathBuf,
+    /// Where cgroup v2 is mounted.
+    pub cgroups: PathBuf,
+    pub pins: Pins,
+    /// Stop deciding when the daemon ends.
+    pub detach: bool,
+}
+
+/// Why the daemon could not start, or could not go on.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// The policies have errors; what was enforced before still is.
+    #[error(transparent)]
+    Policies(#[from] PolicyError),
+    /// The kernel half could not be brought up.
+    #[error("enforce")]
+    Load(#[from] LoadError),
+    /// A policy generation could not be installed.
+    #[error("install the policies")]
+    Install(#[from] InstallError),
+    /// Something else on the way.
+    #[error("{what}")]
+    Io {
+        /// The operation.
+        what: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The audit log could not be opened or written.
+    #[error("write the audit log")]
+    Audit(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Names an operation for an error of the system.
+pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> DaemonError {
+    move |source| DaemonError::Io { what: what.into(), source }
+}
+
+/// The daemon's standing state between events.
+struct Daemon {
+    config: Config,
+    kernel: Kernel,
+    plan: Plan,
+    loaded: Loaded,
+    /// Why the last reload was refused, until one succeeds.
+    refused: Option<String>,
+}
+
+/// Runs until told to stop.
+pub async fn run(config: Config) -> Result<(), DaemonError> {
+    refuse_governed_cgroup(&config)?;
+    let loaded = policies::load(&config.policies)?;
+    let kernel = Kernel::start(config.pins.clone())?;
+    kernel
+        .set_control(&Control { daemon: std::process::id(), complete: 1 })
+        .map_err(doing("tell the programs who the daemon is"))?;
+    let own = std::env::current_exe().ok();
+    kernel.register_launchers(own.as_deref()).map_err(doing("tell the programs who launches services"))?;
+    let (generation, ids) = state::previous(&config.state, &kernel);
+    let plan = loaded.compile(&ids, generation + 1)?;
+    let mut daemon = Daemon { config, kernel, plan, loaded, refused: None };
+    daemon.install()?;
+    let mut reader = Reader::open(&daemon.kernel, &daemon.config.state)?;
+    info!(generation = daemon.plan.generation, adopted = daemon.kernel.adopted, "enforcing");
+    notify::ready();
+    daemon.serve(&mut reader).await?;
+    reader.finish()?;
+    if daemon.config.detach {
+        daemon.kernel.pins().remove().map_err(doing("remove the pins"))?;
+        warn!("detached: nothing is enforced any more");
+    }
+    Ok(())
+}
+
+impl Daemon {
+    /// Makes the plan the live one and the cgroups governed.
+    ///
+    /// The order matters: first the arena, so that a domain means something before anybody is in it.
+    fn install(&mut self) -> Result<(), DaemonError> {
+        state::remember(&self.config.state, &self.plan)?;
+        Arenas::of(&self.kernel).install(&self.plan.arena)?;
+        let governed = self
+            .kernel
+            .govern(&self.config.cgroups, |path| self.plan.domain_of(path))
+            .map_err(doing("govern the cgroups"))?;
+        let labelled = self
+            .kernel
+            .label_present(&self.config.cgroups, &governed)
+            .map_err(doing("label the tasks that are inside already"))?;
+        info!(generation = self.plan.generation, cgroups = governed.len(), labelled, "installed");
+        self.tell()
+    }
+
+    /// Writes what only the daemon knows to where `guard status` looks.
+    fn tell(&self) -> Result<(), DaemonError> {
+        State::new(&self.plan, &self.loaded, self.refused.clone()).write(&self.config.run)
+    }
+
+    /// Reads the policies again; errors leave everything as it was and are shown in status.
+    fn reload(&mut self) {
+        let outcome = policies::load(&self.config.policies).map_err(DaemonError::from).and_then(|loaded| {
+            let plan = loaded.compile(&self.plan.ids, self.plan.generation + 1)?;
+            Ok((loaded, plan))
+        });
+        match outcome {
+            Ok((loaded, plan)) => {
+                let before =
+                    (std::mem::replace(&mut self.loaded, loaded), std::mem::replace(&mut self.plan, plan));
+                self.refused = None;
+                if let Err(refused) = self.install() {
+                    error!(error = %chain(&refused), "the new policies could not be installed");
+                    (self.loaded, self.plan) = before;
+                    self.refused = Some(chain(&refused));
+                }
+            }
+            Err(refused) => {
+                error!(error = %chain(&refused), "the new policies are refused; the old ones stay");
+                self.refused = Some(chain(&refused));
+            }
+        }
+        if let Err(untold) = self.tell() {
+            error!(error = %chain(&untold), "status cannot be told");
+        }
+    }
+
+    async fn serve(&mut self, reader: &mut Reader) -> Result<(), DaemonError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(doing("wait for SIGTERM"))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(doing("wait for SIGINT"))?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(doing("wait for SIGHUP"))?;
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut stamp = policies::stamp(&self.config.policies);
+        let mut told_ftrace = false;
+        loop {
+            tokio::select! {
+                ready = reader.readable() => ready?,
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => self.reload(),
+                _ = tick.tick() => {
+                    notify::alive();
+                    let now = policies::stamp(&self.config.policies);
+                    if now != stamp {
+                        stamp = now;
+                        self.reload();
+                    }
+                    let silenced = !crate::status::ftrace_enabled();
+                    if silenced && !told_ftrace {
+                        error!("kernel.ftrace_enabled is 0: every LSM program is silent; write 1 to mend it");
+                    }
+                    told_ftrace = silenced;
+                }
+            }
+            reader.drain(&self.plan)?;
+        }
+        reader.drain(&self.plan)
+    }
+}
+
+/// A daemon inside a governed cgroup would be an agent's to stop.
+fn refuse_governed_cgroup(config: &Config) -> Result<(), DaemonError> {
+    let own = std::fs::read_to_string("/proc/self/cgroup").map_err(doing("read the daemon's cgroup"))?;
+    let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
+    let loaded = policies::load(&config.policies)?;
+    let plan = loaded.compile(&IdMap::default(), 0)?;
+    if plan.domain_of(path.as_bytes()) != 0 {
+        return Err(doing(format!(
+            "start in {path}, which a policy governs: start guard in a cgroup of its own"
+        ))(io::Error::from(io::ErrorKind::PermissionDenied)));
+    }
+    Ok(())
+}
+
+/// An error and everything behind it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Makes a directory for root alone.
+pub(crate) fn private_directory(path: &Path) -> Result<(), DaemonError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(doing(format!("create {}", path.display())))
+}

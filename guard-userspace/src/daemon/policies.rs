@@ -1,0 +1,108 @@
+//! The policy directory: all of it or nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use thiserror::Error;
+
+use crate::compile::{self, IdMap, Plan};
+use crate::policy::diag::{Severity, Style, render};
+use crate::policy::model::Policy;
+use crate::policy::parse;
+
+/// Why a set of policies is refused whole.
+#[derive(Debug, Error)]
+pub enum PolicyError {
+    /// The directory cannot be read.
+    #[error("read the policies in {directory}")]
+    Read {
+        /// The directory.
+        directory: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is nothing to enforce.
+    #[error("no policy in {0}: write one there, for example from the shipped policies")]
+    None(String),
+    /// Files with errors; the text says all of them.
+    #[error("{count} error(s) in the policies; `guard policy check` shows them:\n{text}")]
+    Wrong {
+        /// How many.
+        count: usize,
+        /// As `guard policy check` prints them.
+        text: String,
+    },
+    /// They do not go together.
+    #[error("compile the policies")]
+    Compile(#[from] compile::Error),
+}
+
+/// Policies without an error.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub policies: Vec<Arc<Policy>>,
+}
+
+impl Loaded {
+    /// Compiles them into the next generation.
+    pub fn compile(&self, ids: &IdMap, generation: u64) -> Result<Plan, PolicyError> {
+        Ok(compile::compile(&self.policies, ids, generation)?)
+    }
+}
+
+/// Reads every `*.yaml` and `*.yml` of a directory.
+pub fn load(directory: &Path) -> Result<Loaded, PolicyError> {
+    let mut loaded = Loaded { policies: Vec::new() };
+    let (mut count, mut text) = (0, String::new());
+    for path in files(directory).map_err(|source| read_error(directory, source))? {
+        let parsed = parse::load(&path);
+        for diagnostic in &parsed.report.diagnostics {
+            if diagnostic.severity() == Severity::Error {
+                count += 1;
+                text.push_str(&render(diagnostic, &parsed.report.source, Style::Plain));
+                text.push('\n');
+            }
+        }
+        loaded.policies.extend(parsed.policy.map(Arc::new));
+    }
+    if count > 0 {
+        return Err(PolicyError::Wrong { count, text });
+    }
+    if loaded.policies.is_empty() {
+        return Err(PolicyError::None(directory.display().to_string()));
+    }
+    Ok(loaded)
+}
+
+fn read_error(directory: &Path, source: io::Error) -> PolicyError {
+    PolicyError::Read { directory: directory.display().to_string(), source }
+}
+
+fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What changes when a policy file does.
+pub(super) fn stamp(directory: &Path) -> BTreeMap<PathBuf, (u64, Option<SystemTime>)> {
+    let files = files(directory).unwrap_or_default();
+    files
+        .into_iter()
+        .filter_map(|path| {
+            let facts = fs::metadata(&path).ok()?;
+            Some((path, (facts.len(), facts.modified().ok())))
+        })
+        .collect()
+}

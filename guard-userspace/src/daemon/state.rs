@@ -1,0 +1,79 @@
+//! What outlives the daemon, and what it tells `guard status`.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DaemonError, Loaded, doing, private_directory};
+use crate::compile::{IdMap, Plan};
+use crate::kernel::{Arenas, Kernel};
+
+/// What the daemon knows and the kernel does not.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct State {
+    pub generation: u64,
+    pub policies: Vec<PolicyState>,
+    /// Why the last reload was refused.
+    pub refused: Option<String>,
+}
+
+/// One loaded policy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PolicyState {
+    pub name: String,
+    pub file: String,
+    pub mode: String,
+}
+
+const STATE: &str = "state.json";
+const DOMAINS: &str = "domains.json";
+
+impl State {
+    pub(super) fn new(plan: &Plan, loaded: &Loaded, refused: Option<String>) -> Self {
+        let policies = loaded
+            .policies
+            .iter()
+            .map(|policy| PolicyState {
+                name: policy.name.value.clone(),
+                file: policy.source.path.display().to_string(),
+                mode: policy.mode.name().to_owned(),
+            })
+            .collect();
+        Self { generation: plan.generation, policies, refused }
+    }
+
+    pub(super) fn write(&self, run: &Path) -> Result<(), DaemonError> {
+        private_directory(run)?;
+        replace(&run.join(STATE), self)
+    }
+
+    /// What the last daemon told.
+    pub fn read(run: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(run.join(STATE)).ok()?).ok()
+    }
+}
+
+/// The ids of the domains, which live tasks carry, survive the daemon.
+pub(super) fn remember(state: &Path, plan: &Plan) -> Result<(), DaemonError> {
+    private_directory(state)?;
+    replace(&state.join(DOMAINS), &plan.ids)
+}
+
+/// Generation and ids to go on from: the kernel's generation if it holds one.
+pub(super) fn previous(state: &Path, kernel: &Kernel) -> (u64, IdMap) {
+    let ids = fs::read(state.join(DOMAINS)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let generation = Arenas::of(kernel).identity().ok().flatten().map_or(0, |(generation, _)| generation);
+    (generation, ids.unwrap_or_default())
+}
+
+/// Writes a file beside the old one and then puts it in its place, so that a reader finds one or the other.
+fn replace(path: &Path, value: &impl Serialize) -> Result<(), DaemonError> {
+    let text = serde_json::to_vec_pretty(value)
+        .map_err(|error| doing(format!("write {}", path.display()))(io::Error::other(error)))?;
+    let new = path.with_extension("new");
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, path))
+        .map_err(doing(format!("write {}", path.display())))
+}

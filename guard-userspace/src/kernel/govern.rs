@@ -1,0 +1,206 @@
+//! Which cgroups are governed, and which tasks are inside already.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use guard_common::abi::{CgroupEntry, InodeKey, Label, LabelFlags};
+use guard_common::limits::CGROUP_FILTER_BITS;
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::Kernel;
+use crate::sys::bpf;
+
+/// Programs that prepare a service inside its cgroup before they hand over to it.
+const LAUNCHERS: &[&str] = &[
+    "/usr/lib/systemd/systemd",
+    "/lib/systemd/systemd",
+    "/usr/lib/systemd/systemd-executor",
+    "/lib/systemd/systemd-executor",
+    "/usr/bin/runc",
+    "/usr/sbin/runc",
+    "/usr/bin/crun",
+    "/usr/bin/conmon",
+    "/usr/libexec/podman/conmon",
+];
+
+/// A cgroup that is governed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Governed {
+    /// As `/proc/PID/cgroup` spells it.
+    pub path: Vec<u8>,
+    pub id: u64,
+    pub domain: u32,
+    pub session: u64,
+}
+
+impl Kernel {
+    /// Makes the kernel govern the cgroups that exist now: `domain_of` gives a path's domain. Later ones the
+    /// kernel finds by itself as they are made.
+    pub fn govern(&self, root: &Path, domain_of: impl Fn(&[u8]) -> u32) -> io::Result<Vec<Governed>> {
+        // Taken before the look at the tree: what is in it and still there, the look will find.
+        let before = self.governed_ids()?;
+        let mut found = Vec::new();
+        let top = Above { path: Vec::new(), domain: 0, session: 0 };
+        collect(root, &top, &domain_of, &mut found)?;
+        let wanted: BTreeMap<u64, CgroupEntry> = found
+            .iter()
+            .map(|cgroup| {
+                (cgroup.id, CgroupEntry { domain: cgroup.domain, _pad: 0, session: cgroup.session })
+            })
+            .collect();
+        self.filter(wanted.keys())?;
+        let map = self.map("CGROUPS")?;
+        for (id, entry) in &wanted {
+            bpf::update(map, id.as_bytes(), entry.as_bytes())?;
+        }
+        for id in before.iter().filter(|id| !wanted.contains_key(id)) {
+            bpf::delete(map, id.as_bytes())?;
+        }
+        Ok(found)
+    }
+
+    /// Sets the bits that spare outsiders a look-up. Never clears one: a set bit costs a look-up, a missing
+    /// one a boundary.
+    fn filter<'a>(&self, ids: impl Iterator<Item = &'a u64>) -> io::Result<()> {
+        let map = self.map("CGROUP_FILTER")?;
+        let mut words = vec![0u64; CGROUP_FILTER_BITS as usize / 64];
+        bpf::lookup(map, 0u32.as_bytes(), words.as_mut_slice().as_mut_bytes())?;
+        for id in ids {
+            let bit = id % u64::from(CGROUP_FILTER_BITS);
+            words[(bit / 64) as usize] |= 1 << (bit % 64);
+        }
+        bpf::update(map, 0u32.as_bytes(), words.as_bytes())
+    }
+
+    /// The ids of the governed cgroups, as the kernel holds them.
+    pub fn governed_ids(&self) -> io::Result<Vec<u64>> {
+        let map = self.map("CGROUPS")?;
+        let (mut ids, mut key) = (Vec::new(), None::<u64>);
+        let mut next = 0u64;
+        while bpf::next_key(map, key.as_ref().map(IntoBytes::as_bytes), next.as_mut_bytes())? {
+            ids.push(next);
+            key = Some(next);
+        }
+        Ok(ids)
+    }
+
+    /// Labels the processes that are in governed cgroups already, the daemon's own excepted. Their other
+    /// threads take the label from the process at their next call.
+    pub fn label_present(&self, root: &Path, governed: &[Governed]) -> io::Result<usize> {
+        let map = self.map("LABELS")?;
+        let mut labelled = 0;
+        for cgroup in governed {
+            let label = Label { domain: cgroup.domain, flags: 0, session: cgroup.session };
+            for pid in processes(&directory(root, &cgroup.path)) {
+                // A process that has gone meanwhile needs no label.
+                let Ok(process) = bpf::process(pid) else { continue };
+                let key = process.as_fd().as_raw_fd();
+                if pid != std::process::id()
+                    && bpf::insert(map, key.as_bytes(), label.as_bytes()).unwrap_or(false)
+                {
+                    labelled += 1;
+                }
+            }
+        }
+        Ok(labelled)
+    }
+
+    /// Labelled processes as the kernel holds them: process id and label.
+    pub fn labels(&self) -> io::Result<Vec<(u32, Label)>> {
+        let map = self.map("LABELS")?;
+        let mut labels = Vec::new();
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            let Ok(process) = bpf::process(pid) else { continue };
+            let mut bytes = [0u8; size_of::<Label>()];
+            let key = process.as_fd().as_raw_fd();
+            if bpf::lookup(map, key.as_bytes(), &mut bytes).unwrap_or(false)
+                && let Ok(label) = Label::read_from_bytes(&bytes)
+                && label.domain != 0
+                && label.flags & LabelFlags::PENDING == 0
+            {
+                labels.push((pid, label));
+            }
+        }
+        Ok(labels)
+    }
+
+    /// Tells the programs which files are launchers: those of the list, and `own`, that belong to root and
+    /// that nobody else can write.
+    pub fn register_launchers(&self, own: Option<&Path>) -> io::Result<usize> {
+        let map = self.map("LAUNCHERS")?;
+        let mut count = 0;
+        for path in LAUNCHERS.iter().map(Path::new).chain(own) {
+            let Ok(facts) = fs::metadata(path) else { continue };
+            if facts.uid() != 0 || facts.mode() & 0o022 != 0 {
+                continue;
+            }
+            let key = InodeKey { ino: facts.ino(), dev: kernel_device(facts.dev()), _pad: 0 };
+            bpf::update(map, key.as_bytes(), 1u32.as_bytes())?;
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+/// A device number as the kernel keeps it, from what stat(2) says.
+fn kernel_device(dev: u64) -> u32 {
+    let (major, minor) = (nix::sys::stat::major(dev), nix::sys::stat::minor(dev));
+    (major as u32) << 20 | (minor as u32 & 0xf_ffff)
+}
+
+struct Above {
+    path: Vec<u8>,
+    domain: u32,
+    session: u64,
+}
+
+/// Walks the tree below `directory`; a cgroup that no policy names has the domain above it.
+fn collect(
+    directory: &Path,
+    above: &Above,
+    domain_of: &impl Fn(&[u8]) -> u32,
+    found: &mut Vec<Governed>,
+) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let Ok(entry) = entry else { continue };
+        // A cgroup that is removed under our eyes is no error.
+        let Ok(facts) = entry.metadata() else { continue };
+        if !facts.is_dir() {
+            continue;
+        }
+        let mut path = above.path.clone();
+        path.push(b'/');
+        path.extend_from_slice(entry.file_name().as_bytes());
+        let domain = match domain_of(&path) {
+            0 => above.domain,
+            domain => domain,
+        };
+        let session = if above.session == 0 && domain != 0 { facts.ino() } else { above.session };
+        if domain != 0 {
+            found.push(Governed { path: path.clone(), id: facts.ino(), domain, session });
+        }
+        let below = Above { path, domain, session };
+        match collect(&entry.path(), &below, domain_of, found) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn processes(directory: &Path) -> Vec<u32> {
+    let list = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    list.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+fn directory(root: &Path, path: &[u8]) -> PathBuf {
+    root.join(std::ffi::OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)))
+}

@@ -1,0 +1,110 @@
+//! What is enforced: from the kernel's own mouth, whatever a file says.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use guard_common::abi::Site;
+use serde::Serialize;
+
+use crate::daemon::{PolicyState, State};
+use crate::kernel::{Arenas, HookState, Kernel, Pins};
+
+/// The answer of `guard status`.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Every promised hook is attached, a generation is live, nothing silences the programs.
+    pub enforcing: bool,
+    /// Something promised is not so; why, is in `reasons`.
+    pub degraded: bool,
+    pub reasons: Vec<String>,
+    pub generation: u64,
+    /// Of the policies' texts, as the kernel holds it.
+    pub policy_sha256: String,
+    pub policies: Vec<PolicyState>,
+    pub hooks: BTreeMap<String, String>,
+    pub cgroups: usize,
+    pub tasks: usize,
+    /// What the kernel counted, by site.
+    pub counters: BTreeMap<&'static str, u64>,
+    pub ftrace_enabled: bool,
+    /// Identity of the attached programs.
+    pub build: String,
+}
+
+/// Whether the tracing machinery that LSM programs hang on is switched on. Without it every program is silent
+/// and its link still looks attached.
+pub fn ftrace_enabled() -> bool {
+    fs::read_to_string("/proc/sys/kernel/ftrace_enabled").is_ok_and(|text| text.trim() == "1")
+}
+
+impl Status {
+    /// Asks the kernel. Without pins nothing is enforced, and that is the answer.
+    pub fn ask(pins: &Pins, run: &Path) -> Self {
+        let mut status = Self {
+            enforcing: false,
+            degraded: false,
+            reasons: Vec::new(),
+            generation: 0,
+            policy_sha256: String::new(),
+            policies: Vec::new(),
+            hooks: BTreeMap::new(),
+            cgroups: 0,
+            tasks: 0,
+            counters: BTreeMap::new(),
+            ftrace_enabled: ftrace_enabled(),
+            build: String::new(),
+        };
+        match Kernel::inspect(pins) {
+            Some(kernel) => status.fill(&kernel, run),
+            None => status.reasons.push(format!(
+                "nothing is loaded: no pins in {}; start `guard daemon`",
+                pins.root().display()
+            )),
+        }
+        status.enforcing = status.reasons.is_empty();
+        status.degraded = !status.enforcing && !status.hooks.is_empty();
+        status
+    }
+
+    fn fill(&mut self, kernel: &Kernel, run: &Path) {
+        self.build.clone_from(&kernel.build);
+        for (name, state) in kernel.hooks() {
+            if let HookState::Missing(why) = state {
+                self.reasons.push(format!("hook {name} is missing ({why}); restart `guard daemon`"));
+            }
+            self.hooks.insert((*name).to_owned(), state.to_string());
+        }
+        if !self.ftrace_enabled {
+            self.reasons.push(
+                "kernel.ftrace_enabled is not 1, so no LSM program runs; `sysctl kernel.ftrace_enabled=1`"
+                    .to_owned(),
+            );
+        }
+        match Arenas::of(kernel).identity() {
+            Ok(Some((generation, digest))) => {
+                self.generation = generation;
+                self.policy_sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            }
+            Ok(None) => {
+                self.reasons.push("no policy generation is installed; start `guard daemon`".to_owned())
+            }
+            Err(error) => self.reasons.push(format!("the policies in the kernel cannot be read: {error}")),
+        }
+        if let Some(state) = State::read(run) {
+            if state.generation != self.generation {
+                self.reasons.push(format!(
+                    "the kernel holds generation {}, the daemon speaks of {}",
+                    self.generation, state.generation
+                ));
+            }
+            self.reasons.extend(state.refused.map(|why| format!("the last reload was refused: {why}")));
+            self.policies = state.policies;
+        }
+        self.cgroups = kernel.governed_ids().map_or(0, |ids| ids.len());
+        self.tasks = kernel.labels().map_or(0, |labels| labels.len());
+        if let Ok(counters) = kernel.sites() {
+            self.counters = Site::ALL.iter().map(|site| (site.name(), counters[*site as usize])).collect();
+        }
+    }
+}
