@@ -4,14 +4,28 @@
 //! belong to; a breadth-first walk over its subsets finds the shortest answer. The walk is bounded: a question that
 //! would take too long is answered with "not known", and a check then stays silent rather than wrong.
 
+use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
 
 use super::glob::{Flavor, Glob, Token};
 
-/// Subsets looked at before giving up.
-const MAX_SUBSETS: usize = 20_000;
-/// States stepped before giving up: a fraction of a second.
-const MAX_WORK: usize = 5_000_000;
+/// How much walking questions may still cost, counted in states stepped over one byte. Several questions share one, so that
+/// a file with many hard ones is bounded too; memory is bounded with it, for every remembered state was stepped.
+#[derive(Debug)]
+pub struct Effort(Cell<usize>);
+
+impl Effort {
+    pub const fn new(steps: usize) -> Self {
+        Self(Cell::new(steps))
+    }
+
+    /// False if there is not that much left.
+    fn spend(&self, steps: usize) -> bool {
+        let left = self.0.get().checked_sub(steps);
+        self.0.set(left.unwrap_or(0));
+        left.is_some()
+    }
+}
 
 /// Which glob of a question; the asker gives the number its meaning.
 pub type Tag = u32;
@@ -167,11 +181,12 @@ impl Globs {
     /// `alive` (given the tags that could still match, ascending) is not followed.
     pub fn find(
         &self,
+        effort: &Effort,
         alive: impl Fn(&[Tag]) -> bool,
         mut wanted: impl FnMut(&[Tag]) -> bool,
     ) -> Answer<Vec<u8>> {
         let mut found = None;
-        let complete = self.walk(alive, |tags, example| {
+        let complete = self.walk(effort, alive, |tags, example| {
             if wanted(tags) {
                 found = Some(example());
             }
@@ -188,16 +203,20 @@ impl Globs {
     /// an example, until `visit` says false. False if the bound was reached.
     pub fn walk(
         &self,
+        effort: &Effort,
         alive: impl Fn(&[Tag]) -> bool,
         mut visit: impl FnMut(&[Tag], &dyn Fn() -> Vec<u8>) -> bool,
     ) -> bool {
+        // Grouping 256 bytes by the states' sets is a walk over them all.
+        if !effort.spend(8 * self.states.len()) {
+            return false;
+        }
         let alphabet = self.alphabet();
         let start = Subset { states: self.close(self.starts.clone()), after_slash: false };
         // The byte that led to each subset, and from where, so that an example can be read backwards.
         let mut subsets: Vec<(Subset, usize, u8)> = vec![(start.clone(), 0, 0)];
         let mut known: HashSet<Subset> = HashSet::from([start]);
         let mut queue = VecDeque::from([0]);
-        let mut work = 0;
         while let Some(at) = queue.pop_front() {
             let example = || {
                 let mut bytes = Vec::new();
@@ -214,16 +233,15 @@ impl Globs {
             if resolved && !visit(&self.tags(&subsets[at].0.states, true), &example) {
                 return true;
             }
-            work += alphabet.len() * subsets[at].0.states.len();
+            if !effort.spend(alphabet.len() * (1 + subsets[at].0.states.len())) {
+                return false;
+            }
             let no_slash = subsets[at].0.after_slash;
             for &byte in alphabet.iter().filter(|byte| **byte != b'/' || !no_slash) {
                 let states = self.close(self.step(&subsets[at].0.states, byte));
                 let next = Subset { states, after_slash: byte == b'/' };
                 if known.contains(&next) || !alive(&self.tags(&next.states, false)) {
                     continue;
-                }
-                if subsets.len() >= MAX_SUBSETS || work >= MAX_WORK {
-                    return false;
                 }
                 known.insert(next.clone());
                 queue.push_back(subsets.len());
@@ -298,7 +316,7 @@ mod tests {
     }
 
     fn minus(a: &[&str], b: &[&str]) -> Answer<String> {
-        let found = globs(&[a, b]).find(|tags| tags.contains(&0), |tags| tags == [0]);
+        let found = globs(&[a, b]).find(&Effort::new(200_000), |tags| tags.contains(&0), |tags| tags == [0]);
         match found {
             Answer::Found(bytes) => Answer::Found(String::from_utf8(bytes).unwrap()),
             Answer::None => Answer::None,
@@ -324,6 +342,7 @@ mod tests {
         let sets: Vec<&[&str]> = set.iter().map(std::slice::from_ref).collect();
         let mut classes = 0;
         let complete = globs(&sets).walk(
+            &Effort::new(1_000_000),
             |tags| !tags.is_empty(),
             |tags, example| {
                 let bytes = example();
@@ -340,7 +359,7 @@ mod tests {
     fn a_question_that_explodes_is_not_known() {
         let texts: Vec<String> = (0..12).map(|n| format!("/**/{n}*a?????????????")).collect();
         let set: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let none = globs(&[&set]).find(|_| true, |tags| tags == [7]);
+        let none = globs(&[&set]).find(&Effort::new(200_000), |_| true, |tags| tags == [7]);
         assert_eq!(none, Answer::Unknown);
     }
 }

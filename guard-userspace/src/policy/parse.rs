@@ -25,8 +25,10 @@ use super::{check, read};
 
 pub use tests_list::from_words as request;
 
-/// No more than this many findings about one file; the rest is counted.
+/// No more than this many findings about one file are shown; the rest is counted.
 const MAX_DIAGNOSTICS: usize = 100;
+/// No more than this many are remembered, however many mistakes a file of 2 MiB may hold.
+pub(super) const MAX_COLLECTED: usize = 1_000;
 
 #[derive(Debug)]
 pub struct Parsed {
@@ -94,7 +96,9 @@ pub(super) struct Cx {
 
 impl Cx {
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic);
+        if self.diagnostics.len() < MAX_COLLECTED {
+            self.diagnostics.push(diagnostic);
+        }
     }
 
     pub(super) fn has(&self, code: Code) -> bool {

@@ -8,6 +8,7 @@ use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, StructureStyl
 use serde_yaml::granit_parser;
 
 use super::diag::{Code, Diagnostic};
+use super::parse::MAX_COLLECTED;
 use super::source::{Span, Spanned};
 
 /// Nesting of a real policy is 7 (profiles → name → section → rules → rule → paths → item).
@@ -151,11 +152,11 @@ impl Builder<'_> {
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Anchor(..) => {
-                self.tree.problems.push(Self::hidden(span));
+                self.hidden(span);
                 Ok(())
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                self.tree.problems.push(Self::hidden(span));
+                self.hidden(span);
                 self.value(Node { span, data: Data::Scalar { text: String::new(), plain: true } })
             }
             Event::DocumentStart(..) => {
@@ -238,11 +239,17 @@ impl Builder<'_> {
 
     fn refuse_tag(&mut self, tagged: bool, span: Span) {
         if tagged {
-            self.tree.problems.push(Self::hidden(self.tag.unwrap_or(span)));
+            self.hidden(self.tag.unwrap_or(span));
         }
     }
 
-    fn hidden(span: Span) -> Diagnostic {
+    fn hidden(&mut self, span: Span) {
+        if self.tree.problems.len() < MAX_COLLECTED {
+            self.tree.problems.push(Self::hidden_data(span));
+        }
+    }
+
+    fn hidden_data(span: Span) -> Diagnostic {
         Diagnostic::new(
             Code::HiddenData,
             span,
@@ -263,7 +270,7 @@ impl Builder<'_> {
                 format!("the document nests deeper than {MAX_DEPTH} levels"),
             )
             .help("a policy needs seven levels at most"),
-            ErrorKind::DirectiveDisallowed => Self::hidden(span),
+            ErrorKind::DirectiveDisallowed => Self::hidden_data(span),
             kind => {
                 Diagnostic::new(Code::Syntax, span, format!("not valid YAML: {kind}")).help(syntax_help(kind))
             }

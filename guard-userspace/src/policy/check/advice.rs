@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::policy::diag::{Code, Diagnostic};
-use crate::policy::lang::{Globs, Tag};
+use crate::policy::lang::{Effort, Globs, Tag};
 use crate::policy::model::{
     Action, AuditArgv, Effect, OnLoss, Policy, Rule, Section, Sections, Verdict, needs_default,
 };
 use crate::policy::source::Span;
 
+/// For the question of write and run: a tenth of a second.
+const EFFORT: usize = 1_000_000;
 /// Pairs of rules named for one kind of overlap; more would bury the rest.
 const MAX_OVERLAPS: usize = 4;
 
@@ -166,6 +168,7 @@ fn write_and_run(policy: &Policy, found: &mut Vec<Diagnostic>) {
     }
     let mut seen: BTreeMap<(usize, Option<usize>, Option<usize>), Vec<u8>> = BTreeMap::new();
     globs.walk(
+        &Effort::new(EFFORT),
         // The write rules' tags are those divisible by three; without one of them nothing is written.
         |tags| tags.iter().any(|tag| tag % 3 == 0),
         |tags, example| {

@@ -3,12 +3,14 @@
 
 use crate::policy::diag::{Code, Diagnostic};
 use crate::policy::glob::{Glob, Token};
-use crate::policy::lang::{Answer, Globs, Tag};
+use crate::policy::lang::{Answer, Effort, Globs, Tag};
 use crate::policy::model::{AddrSet, NetTarget, Policy, PortRange, Proto, Rule, Section, Sections};
 use crate::policy::parse::Cx;
 
-/// Above this many rules in a section only those whose literal beginning fits are compared.
-const COMPARE_ALL: usize = 64;
+/// Above this many stricter rules only those whose literal beginning fits are compared.
+const COMPARE_ALL: usize = 16;
+/// For all questions about one file: a tenth of a second.
+const EFFORT: usize = 1_000_000;
 /// At most this many stricter rules in one question.
 const MAX_RIVALS: usize = 64;
 /// `sun_path` is 108 bytes; an abstract name is one byte shorter than it looks here, its `@` standing for the NUL.
@@ -17,18 +19,19 @@ const MAX_COMPONENT: usize = 255;
 
 pub(super) fn check(policy: &Policy, cx: &mut Cx) {
     let profiles = policy.profiles.iter().map(|profile| &profile.sections);
+    let effort = Effort::new(EFFORT);
     for sections in std::iter::once(&policy.sections).chain(profiles) {
-        each_section(sections, cx);
+        each_section(sections, &effort, cx);
     }
 }
 
-fn each_section(sections: &Sections, cx: &mut Cx) {
+fn each_section(sections: &Sections, effort: &Effort, cx: &mut Cx) {
     for (_, section) in sections.iter() {
         for rule in &section.rules {
-            if never_matches(rule, cx) || swallowed(rule, cx) {
+            if never_matches(rule, cx) || swallowed(rule, effort, cx) {
                 continue;
             }
-            if let Some(winner) = always_beaten(rule, section) {
+            if let Some(winner) = always_beaten(rule, section, effort) {
                 let message = format!(
                     "the rule `{}` can never win: `{}` matches all of it and says {}",
                     rule.id.value,
@@ -101,14 +104,14 @@ fn names(rule: &Rule) -> impl Iterator<Item = &Glob> {
     rule.paths.iter().chain(&rule.unix)
 }
 
-fn swallowed(rule: &Rule, cx: &mut Cx) -> bool {
+fn swallowed(rule: &Rule, effort: &Effort, cx: &mut Cx) -> bool {
     if rule.except.is_empty() || !rule.to.is_empty() {
         return false;
     }
     let mut globs = Globs::default();
     names(rule).for_each(|glob| globs.add(0, glob));
     globs.add_all(1, &rule.except);
-    let left = globs.find(|tags| tags.contains(&0), |tags| tags.contains(&0) && !tags.contains(&1));
+    let left = globs.find(effort, |tags| tags.contains(&0), |tags| tags.contains(&0) && !tags.contains(&1));
     if left != Answer::None {
         return false;
     }
@@ -126,7 +129,7 @@ fn swallowed(rule: &Rule, cx: &mut Cx) -> bool {
 }
 
 /// The stricter rule that matches whatever this one matches. With several that only do so together, the first.
-fn always_beaten<'a>(rule: &Rule, section: &'a Section) -> Option<&'a Rule> {
+fn always_beaten<'a>(rule: &Rule, section: &'a Section, effort: &Effort) -> Option<&'a Rule> {
     let stricter: Vec<&Rule> = section
         .rules
         .iter()
@@ -138,7 +141,7 @@ fn always_beaten<'a>(rule: &Rule, section: &'a Section) -> Option<&'a Rule> {
         return None;
     }
     let by_net = net_beaten(rule, &stricter);
-    let by_name = name_beaten(rule, &stricter);
+    let by_name = name_beaten(rule, &stricter, effort);
     let has_net = !rule.to.is_empty() || !rule.ports.is_empty();
     let has_name = names(rule).next().is_some();
     match (has_net, has_name) {
@@ -149,7 +152,7 @@ fn always_beaten<'a>(rule: &Rule, section: &'a Section) -> Option<&'a Rule> {
     }
 }
 
-fn name_beaten<'a>(rule: &Rule, stricter: &[&'a Rule]) -> Option<&'a Rule> {
+fn name_beaten<'a>(rule: &Rule, stricter: &[&'a Rule], effort: &Effort) -> Option<&'a Rule> {
     let rivals: Vec<&Rule> = if stricter.len() <= COMPARE_ALL {
         stricter.to_vec()
     } else {
@@ -174,6 +177,7 @@ fn name_beaten<'a>(rule: &Rule, stricter: &[&'a Rule]) -> Option<&'a Rule> {
     };
     let mut first = None;
     let escape = globs.find(
+        effort,
         |tags| tags.contains(&0),
         |tags| {
             if !tags.contains(&0) || tags.contains(&1) {

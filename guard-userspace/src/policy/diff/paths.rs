@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{Change, Difference, Said, patterns, said};
 use crate::policy::decide::{Decider as _, Plain};
-use crate::policy::lang::{Globs, Tag};
+use crate::policy::lang::{Effort, Globs, Tag};
 use crate::policy::model::{Action, Policy, Request, Rule, SECTIONS};
+
+/// For one section of one life: seconds.
+const EFFORT: usize = 50_000_000;
 
 pub(super) fn compare(old: &Policy, new: &Policy, profile: Option<&str>, difference: &mut Difference) {
     for action in SECTIONS {
@@ -48,7 +51,7 @@ fn command_lines(
 fn example_of(pattern: &crate::policy::glob::Glob) -> Option<String> {
     let mut globs = Globs::default();
     globs.add(0, pattern);
-    match globs.find(|tags| !tags.is_empty(), |tags| !tags.is_empty()) {
+    match globs.find(&Effort::new(100_000), |tags| !tags.is_empty(), |tags| !tags.is_empty()) {
         crate::policy::lang::Answer::Found(bytes) => String::from_utf8(bytes).ok(),
         crate::policy::lang::Answer::None | crate::policy::lang::Answer::Unknown => None,
     }
@@ -72,6 +75,7 @@ fn section(
     }
     let mut classes: BTreeMap<(Said, Said), String> = BTreeMap::new();
     let complete = globs.walk(
+        &Effort::new(EFFORT),
         |_| true,
         |_, example| {
             let bytes = example();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::policy::source::Span;
 use crate::policy::yaml::{Comment, Data, Node};
 
 /// What stands around one key or item.
@@ -30,21 +31,29 @@ pub(super) struct Comments {
 struct Anchor {
     start: u32,
     line: u32,
+    /// Of its dash, if it is an item behind one.
     column: u32,
+    /// The first on its line.
+    leads: bool,
 }
 
 impl Comments {
     pub(super) fn place(text: &str, root: &Node, comments: &[Comment]) -> Self {
         let mut anchors = Vec::new();
-        collect(root, &mut anchors);
+        collect(text, root, &mut anchors);
         anchors.sort_by_key(|anchor| anchor.start);
         anchors.dedup_by_key(|anchor| anchor.start);
+        let mut line = 0;
+        for anchor in &mut anchors {
+            anchor.leads = anchor.line != line;
+            line = anchor.line;
+        }
         let mut placed = Self::default();
         for comment in comments {
             placed.one(text, comment, &anchors);
         }
         let lines: Vec<&str> = text.split('\n').collect();
-        for anchor in &anchors {
+        for anchor in anchors.iter().filter(|anchor| anchor.leads) {
             let around = placed.around.entry(anchor.start).or_default();
             let above = around.above.len() + 2;
             let before = (anchor.line as usize).checked_sub(above).and_then(|index| lines.get(index));
@@ -75,17 +84,16 @@ impl Comments {
             }
             return;
         }
-        let Some(last) = last else {
+        if last.is_none() {
             self.head.push(written);
             return;
-        };
-        // Deeper than what follows: it closes the block above.
-        let closes = next.is_none_or(|next| span.column > next.column) && span.column > 1;
-        if closes {
-            let host =
-                anchors.iter().rev().find(|anchor| anchor.start < span.start && anchor.column <= span.column);
-            let host = host.unwrap_or(last).start;
-            self.around.entry(host).or_default().below.push(written);
+        }
+        // Deeper than what follows: it closes the block above, at the depth of something in that block.
+        let outer = next.map_or(1, |next| next.column);
+        let mut before = anchors.iter().rev().filter(|anchor| anchor.leads && anchor.start < span.start);
+        let host = before.find(|anchor| anchor.column <= span.column);
+        if let Some(host) = host.filter(|host| host.column > outer) {
+            self.around.entry(host.start).or_default().below.push(written);
             return;
         }
         match next {
@@ -107,24 +115,34 @@ impl Comments {
     }
 }
 
-fn collect(node: &Node, anchors: &mut Vec<Anchor>) {
+fn collect(text: &str, node: &Node, anchors: &mut Vec<Anchor>) {
+    let anchor = |span: Span, back: u32| Anchor {
+        start: span.start,
+        line: span.line,
+        column: span.column.saturating_sub(back),
+        leads: false,
+    };
     match &node.data {
         Data::Scalar { .. } => {}
         Data::List(items) => {
             for item in items {
-                anchors.push(Anchor {
-                    start: item.span.start,
-                    line: item.span.line,
-                    column: item.span.column,
-                });
-                collect(item, anchors);
+                anchors.push(anchor(item.span, behind_dash(text, item.span.start)));
+                collect(text, item, anchors);
             }
         }
         Data::Map(entries) => {
             for (key, value) in entries {
-                anchors.push(Anchor { start: key.span.start, line: key.span.line, column: key.span.column });
-                collect(value, anchors);
+                anchors.push(anchor(key.span, 0));
+                collect(text, value, anchors);
             }
         }
     }
+}
+
+/// How far behind its `-` an item begins; 0 if it has none.
+fn behind_dash(text: &str, start: u32) -> u32 {
+    let before = text.get(..start as usize).unwrap_or("");
+    let spaces = before.len() - before.trim_end_matches(' ').len();
+    let dash = before.trim_end_matches(' ').ends_with('-') && spaces > 0;
+    if dash { u32::try_from(spaces + 1).unwrap_or(0) } else { 0 }
 }
