@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use guard_userspace::policy::check;
 use guard_userspace::policy::diag::{Code, Report, Style, render};
@@ -24,6 +25,7 @@ fn report(name: &str) -> Report {
     let mut report = parsed.report;
     if let Some(policy) = &parsed.policy {
         check::advice(policy, &mut report);
+        check::compiles(&Arc::new(policy.clone()), &mut report);
         if name.starts_with("p101") {
             check::host(policy, &mut report);
         }

@@ -8,9 +8,12 @@ mod files;
 mod names;
 mod reach;
 
-use super::diag::Report;
-use super::model::Policy;
+use std::sync::Arc;
+
+use super::diag::{Code, Diagnostic, Report};
+use super::model::{Policy, Rule, Sections};
 use super::parse::Cx;
+use crate::compile;
 
 pub(super) fn whole(policy: &Policy, cx: &mut Cx) {
     names::check(policy, cx);
@@ -21,6 +24,37 @@ pub(super) fn whole(policy: &Policy, cx: &mut Cx) {
 pub fn advice(policy: &Policy, report: &mut Report) {
     report.diagnostics.extend(advice::warnings(policy));
     report.sort();
+}
+
+/// Whether the policy can be compiled by itself; what several make together is known only where they are loaded.
+pub fn compiles(policy: &Arc<Policy>, report: &mut Report) {
+    let Err(error) = compile::compile_alone(policy) else { return };
+    let (message, help) = match &error {
+        compile::Error::Explosive { action, rules, .. } => (
+            format!("the {action} rules {} can match in too many ways at once", names(rules)),
+            "let their paths begin at a directory instead of `/**/`, or use one `*` in a component, at its beginning: \
+             `/**/*.log` instead of `/**/a*b*.log`"
+                .to_owned(),
+        ),
+        other => (other.to_string(), "make the policy smaller, or split it in two".to_owned()),
+    };
+    let first = match &error {
+        compile::Error::Explosive { rules, .. } => rules.first().and_then(|id| find(policy, id)),
+        _ => None,
+    };
+    let span = first.map_or(policy.name.span, |rule| rule.id.span);
+    report.diagnostics.push(Diagnostic::new(Code::CannotCompile, span, message).help(help));
+    report.sort();
+}
+
+fn names(rules: &[String]) -> String {
+    rules.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn find<'a>(policy: &'a Policy, id: &str) -> Option<&'a Rule> {
+    let profiles = policy.profiles.iter().map(|profile| &profile.sections);
+    let mut all = std::iter::once(&policy.sections).chain(profiles).flat_map(Sections::iter);
+    all.find_map(|(_, section)| section.rules.iter().find(|rule| rule.id.value == id))
 }
 
 /// Warnings about paths that are missing here, or are symlinks.

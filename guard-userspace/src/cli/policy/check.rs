@@ -1,6 +1,7 @@
 //! `guard policy check FILES`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use guard_userspace::policy::check;
 use guard_userspace::policy::diag::{Severity, render};
@@ -35,6 +36,7 @@ impl Args {
             let mut report = parsed.report.clone();
             if let Some(policy) = &parsed.policy {
                 check::advice(policy, &mut report);
+                check::compiles(&Arc::new(policy.clone()), &mut report);
                 if !self.no_host {
                     check::host(policy, &mut report);
                 }

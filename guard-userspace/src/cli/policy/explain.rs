@@ -1,9 +1,12 @@
 //! `guard policy explain FILE --exec … | --write … | …`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::ArgGroup;
-use guard_userspace::policy::decide::{Decider, Decision, Plain, Why};
+use guard_userspace::compile::explain::Compiled;
+use guard_userspace::policy::decide::{Decider as _, Decision, Why};
 use guard_userspace::policy::matching::{Matched, carved, matching};
 use guard_userspace::policy::model::{Action, Effect, Mode, Policy, Request, Rule};
 use guard_userspace::policy::parse::request;
@@ -92,9 +95,10 @@ impl Args {
     }
 }
 
-/// Whoever answers for `policy`.
-pub(super) fn decider(policy: &Policy) -> anyhow::Result<Box<dyn Decider + '_>> {
-    Ok(Box::new(Plain(policy)))
+/// What the kernel will answer for `policy`: the compiled plan, asked as the kernel asks it.
+pub(super) fn decider(policy: &Policy) -> anyhow::Result<Compiled> {
+    let file = policy.source.path.display();
+    Compiled::new(&Arc::new(policy.clone())).with_context(|| format!("cannot compile {file}"))
 }
 
 /// The source of an answer in words.
@@ -106,7 +110,7 @@ pub(super) fn why_text(policy: &Policy, action: Action, why: &Why) -> String {
         },
         Why::Default => format!("the default of {action}: no rule matches"),
         Why::Gateway => "the gateway".to_owned(),
-        Why::Baseline(id) => format!("guard's own baseline, {id}"),
+        Why::Baseline(line) => format!("guard's own baseline: {line}; no policy opens it"),
     }
 }
 

@@ -31,7 +31,7 @@ impl Args {
             print_errors(&parsed.report);
             let Some(policy) = parsed.policy.filter(|_| !parsed.report.has_errors()) else { continue };
             let decider = decider(&policy)?;
-            let outcomes = testing::run(&policy, decider.as_ref());
+            let outcomes = testing::run(&policy, &decider);
             let good = outcomes.iter().filter(|outcome| outcome.passed).count();
             passed += good;
             failed += outcomes.len() - good;
@@ -81,8 +81,8 @@ fn failure(policy: &Policy, outcome: &Outcome<'_>) -> String {
 fn outcome_json(policy: &Policy, outcome: &Outcome<'_>) -> serde_json::Value {
     let test = outcome.test;
     let rule = match &outcome.decision.why {
-        Why::Rule(id) | Why::Baseline(id) => Some(id.as_str()),
-        Why::Default | Why::Gateway => None,
+        Why::Rule(id) => Some(id.as_str()),
+        Why::Default | Why::Gateway | Why::Baseline(_) => None,
     };
     serde_json::json!({
         "file": policy.source.path.display().to_string(),

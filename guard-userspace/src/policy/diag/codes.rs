@@ -112,6 +112,8 @@ codes! {
     BadCandidate = "P041", Error;
     /// Two files with one policy name.
     DuplicatePolicy = "P042", Error;
+    /// Rules that together cannot be decided in one walk over a path.
+    CannotCompile = "P043", Error;
 
     /// A rule names a path that is not on this host.
     MissingPath = "P101", Warning;
