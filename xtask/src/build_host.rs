@@ -20,11 +20,6 @@ pub(crate) fn guard() -> Result<PathBuf> {
     static_binary("guard-userspace", "guard")
 }
 
-/// The tests that run in guests.
-pub(crate) fn guest_tests() -> Result<PathBuf> {
-    static_binary("guard-tests", "guest-tests")
-}
-
 /// The demonstration.
 pub(crate) fn demo() -> Result<PathBuf> {
     static_binary("guard-tests", "demo")
@@ -40,10 +35,32 @@ pub(crate) fn cargo(verb: &str) -> Command {
     cargo
 }
 
+/// Every program and test of the host crates at once, as `cargo test` wants them: built one by one, with fewer
+/// features of their dependencies asked for, those would be compiled again. Gives back where the programs are.
+pub(crate) fn everything() -> Result<PathBuf> {
+    let mut cargo = cargo("build");
+    cargo.args([
+        "--quiet",
+        "--workspace",
+        "--exclude",
+        "guard-ebpf",
+        "--lib",
+        "--bins",
+        "--tests",
+        "--examples",
+    ]);
+    run::loud("build the host crates", &mut cargo)?;
+    Ok(programs())
+}
+
+fn programs() -> PathBuf {
+    paths::target().join(TRIPLE).join("guest")
+}
+
 fn static_binary(package: &str, name: &str) -> Result<PathBuf> {
     run::loud(
         &format!("build {name} for the guests"),
         cargo("build").args(["--quiet", "-p", package, "--bin", name]),
     )?;
-    Ok(paths::target().join(TRIPLE).join("guest").join(name))
+    Ok(programs().join(name))
 }

@@ -22,7 +22,8 @@ struct Programs {
 
 pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String]) {
     let build = || -> Result<Programs> {
-        Ok(Programs { tests: build_host::guest_tests()?, guard: build_host::guard()? })
+        let dir = build_host::everything()?;
+        Ok(Programs { tests: dir.join("guest-tests"), guard: dir.join("guard") })
     };
     let programs = match build() {
         Ok(programs) => programs,

@@ -20,6 +20,7 @@ pub(super) fn check(report: &mut Report, object: Result<PathBuf>) {
         return;
     }
     report.check(PLACE, "clippy has nothing to say about the BPF crate", build_ebpf::clippy());
+    report.check(PLACE, "the host crates build", build_host::everything().map(drop));
     report.check(PLACE, "clippy has nothing to say about the host crates", clippy());
     if let Err(error) = cargo_test(report) {
         report.fail(PLACE, "the tests of the workspace ran", &format!("{error:#}"));
