@@ -34,6 +34,8 @@ fn show() -> Result<bool> {
     let outcomes = agent::run(&stage)?;
     let records = account::records()?;
     let as_told = account::print(&outcomes, &records);
+    let outside = stage::runs_outside()?;
+    account::print_outside(outside);
     stage.clear()?;
-    Ok(as_told)
+    Ok(as_told && outside)
 }

@@ -5,6 +5,7 @@
 //! behind that another test could trip over (programs attached, cgroups with tasks) it must remove itself.
 
 mod host;
+mod refuse;
 mod runner;
 
 use std::time::Duration;
@@ -15,7 +16,7 @@ pub use runner::main;
 
 /// Every test of every concern, in the order in which they run.
 fn suites() -> impl Iterator<Item = &'static Test> {
-    [host::TESTS].into_iter().flatten()
+    [host::TESTS, refuse::TESTS].into_iter().flatten()
 }
 
 /// One test. The name is a sentence that says what is true when it passes.

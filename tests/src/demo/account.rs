@@ -7,18 +7,20 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use serde_json::Value;
 
-use super::attempts::{ATTEMPTS, Attempt, Expect};
+use super::attempts::{ATTEMPTS, Attempt, DOWNLOADED, Expect};
 
 /// Where guard keeps its audit log.
 const AUDIT: &str = "/var/lib/guard/audit";
 
 /// Every record, in the order of the log.
 pub(super) fn records() -> Result<Vec<Value>> {
-    let mut files: Vec<_> = fs::read_dir(AUDIT)
-        .with_context(|| format!("list {AUDIT}"))?
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
+    let entries = match fs::read_dir(AUDIT) {
+        Ok(entries) => entries,
+        // Every attempt will then say that it left no record.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("list {AUDIT}")),
+    };
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
     let mut records = Vec::new();
     for file in files.iter().filter(|file| is_log(file)) {
@@ -58,8 +60,16 @@ pub(super) fn print(outcomes: &[i32], records: &[Value]) -> bool {
             );
         }
     }
-    println!("\n{} records in {AUDIT}", records.len());
     as_told
+}
+
+/// The same program, run by someone the policy says nothing about.
+pub(super) fn print_outside(runs: bool) {
+    let word = if runs { "allowed" } else { "BLOCKED" };
+    println!("\n  {word:8} {:34} exec {DOWNLOADED}", "outside the domain, the same tool");
+    if !runs {
+        println!("           this is wrong: nobody but the agent is governed");
+    }
 }
 
 /// The last record of the attempt: the same action on the same object, decided the same way.

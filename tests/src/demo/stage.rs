@@ -16,6 +16,9 @@ use super::attempts::{CRONTAB, DOWNLOADED, KEY, NOTES, WORKSPACE};
 /// Where the domain is; the shipped policy governs what is below `/agents.slice`.
 const DOMAIN: &str = "agents.slice/demo";
 
+/// What the daemon says, for when it fails.
+const DAEMON_LOG: &str = "/run/guard-demo.log";
+
 /// Emulated kernels need a while to load every program.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -31,10 +34,13 @@ impl Stage {
         props()?;
         let cgroup = cgroup_root()?.join(DOMAIN);
         fs::create_dir_all(&cgroup).with_context(|| format!("create {}", cgroup.display()))?;
+        let log = fs::File::create(DAEMON_LOG).with_context(|| format!("create {DAEMON_LOG}"))?;
+        // The show's end is the end of the enforcement, too; a service would be started without --detach.
         let daemon = Command::new("guard")
-            .arg("daemon")
+            .args(["daemon", "--detach"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(log)
             .spawn()
             .context("start guard daemon")?;
         let mut stage = Self { daemon, cgroup };
@@ -63,7 +69,11 @@ impl Stage {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.daemon.try_wait().context("look after guard daemon")? {
-                bail!("guard daemon ended with {status} before it enforced anything");
+                let said = fs::read_to_string(DAEMON_LOG).unwrap_or_default();
+                bail!(
+                    "guard daemon ended with {status} before it enforced anything; it said: {}",
+                    said.trim()
+                );
             }
             let asked = Command::new("guard").args(["status", "--json"]).stderr(Stdio::null()).output();
             let answer = asked.context("run guard status")?;
@@ -104,6 +114,16 @@ fn props() -> Result<()> {
     fs::copy("/bin/true", DOWNLOADED).with_context(|| format!("copy a program to {DOWNLOADED}"))?;
     fs::set_permissions(DOWNLOADED, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("make {DOWNLOADED} executable"))
+}
+
+/// Whether what the agent may not run still runs for everybody else.
+pub(super) fn runs_outside() -> Result<bool> {
+    let outcome = Command::new(DOWNLOADED).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match outcome {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("run {DOWNLOADED} outside the domain")),
+    }
 }
 
 /// Where cgroup v2 is mounted.
