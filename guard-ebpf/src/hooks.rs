@@ -12,7 +12,10 @@ mod exec;
 mod file;
 mod meta;
 mod names;
+mod net;
+mod net_listen;
 mod task;
+mod unix;
 
 use guard_common::abi::{Action, BoundaryItem, CAPS_KEPT, EventFlags, EventKind, Op, Reason, Site, Verdict};
 use guard_common::table::{self, Answer, DomainFlags, Words};
@@ -41,6 +44,9 @@ fn returned(code: i64) -> i32 {
 fn pack(subject: Subject, action: Action, op: Op) -> u64 {
     u64::from(subject.domain) | (action as u64) << 32 | (op as u64) << 40
 }
+
+/// In a case: the object is an address or an abstract name, not a path.
+const ADDRESS: u64 = 1 << 48;
 
 /// Decides one action on a place of the file tree.
 #[inline(always)]
@@ -126,6 +132,7 @@ pub(crate) fn settle(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, 
     facts.action = (case >> 32) as u8;
     facts.op = (case >> 40) as u8;
     facts.detail = reason >> 32;
+    facts.flags |= if case & ADDRESS != 0 { EventFlags::ADDRESS } else { 0 };
     tally(&facts);
     if facts.errno == 0 && facts.flags & EventFlags::SHADOWED == 0 && !records(flags, &facts, reason >> 32) {
         return 0;

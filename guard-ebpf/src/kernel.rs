@@ -43,6 +43,8 @@ words! {
     RENAME_LOCK;
     /// Address of the sequence count of mounts.
     MOUNT_LOCK;
+    /// The bit of `struct sock` that is set on the kernel's own sockets.
+    SOCK_KERNEL_BIT;
     /// Random key of the digests in `SEEN`.
     DIGEST_KEY;
 }

@@ -4,6 +4,7 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![allow(internal_features, reason = "atomic read-modify-write has no other spelling on the BPF target")]
 
+mod address;
 mod emit;
 mod hooks;
 mod judge;

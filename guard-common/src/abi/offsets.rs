@@ -61,11 +61,34 @@ macro_rules! kernel_offsets {
             VMA_FILE "vm_area_struct" "vm_file" required;
             VMA_FLAGS "vm_area_struct" "vm_flags" required;
             IATTR_VALID "iattr" "ia_valid" required;
+            SOCKET_SK "socket" "sk" required;
+            SOCK_FAMILY "sock" "__sk_common.skc_family" required;
+            SOCK_STATE "sock" "__sk_common.skc_state" required;
+            SOCK_LOCAL_PORT "sock" "__sk_common.skc_num" required;
+            SOCK_LOCAL_V4 "sock" "__sk_common.skc_rcv_saddr" required;
+            SOCK_LOCAL_V6 "sock" "__sk_common.skc_v6_rcv_saddr" required;
+            SOCK_PEER_PORT "sock" "__sk_common.skc_dport" required;
+            SOCK_PEER_V4 "sock" "__sk_common.skc_daddr" required;
+            SOCK_PEER_V6 "sock" "__sk_common.skc_v6_daddr" required;
+            SOCK_TYPE "sock" "sk_type" required;
+            SOCK_PROTOCOL "sock" "sk_protocol" required;
+            SOCK_CGROUP "sock" "sk_cgrp_data.cgroup" required;
+            UNIX_PATH "unix_sock" "path" required;
+            UNIX_ADDRESS "unix_sock" "addr" required;
+            UNIX_ADDRESS_LENGTH "unix_address" "len" required;
+            UNIX_ADDRESS_NAME "unix_address" "name" required;
+            MESSAGE_NAME "msghdr" "msg_name" required;
+            MESSAGE_NAME_LENGTH "msghdr" "msg_namelen" required;
+            MESSAGE_FLAGS "msghdr" "msg_flags" required;
             KEY_TYPE "key" "type" required;
             KEY_TYPE_NAME "key_type" "name" required;
         }
     };
 }
+
+/// A member of one bit: `sk_kern_sock` of `struct sock`, set on the kernel's own sockets. The word holds its
+/// place in bits.
+pub const SOCK_KERNEL_BIT: (&str, &str) = ("sock", "sk_kern_sock");
 
 /// What an optional member reads as on a kernel that has not got it.
 pub const ABSENT: u64 = u64::MAX;

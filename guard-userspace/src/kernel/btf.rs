@@ -144,32 +144,40 @@ impl Btf {
         Err(BtfError::Malformed { at: id as usize })
     }
 
-    /// Byte offset of a member, anonymous members searched too. `None` if the kernel has no such member.
+    /// Byte offset of a member, anonymous members searched too. `None` if the kernel has no such member. A dot
+    /// leads into a member that is a structure.
     pub fn offset(&self, of: &str, member: &str) -> Result<Option<u64>, BtfError> {
+        Ok(self.bits(of, member)?.map(|bits| bits / 8))
+    }
+
+    /// The same in bits, for a member that shares its byte.
+    pub fn bits(&self, of: &str, member: &str) -> Result<Option<u64>, BtfError> {
         for at in self.structs.get(of).into_iter().flatten() {
             if let Some(bits) = self.member(*at, member, 0)? {
-                return Ok(Some(bits / 8));
+                return Ok(Some(bits));
             }
         }
         Ok(None)
     }
 
-    fn member(&self, type_at: usize, wanted: &str, depth: u32) -> Result<Option<u64>, BtfError> {
+    fn member(&self, type_at: usize, whole: &str, depth: u32) -> Result<Option<u64>, BtfError> {
+        let (first, rest) = whole.split_once('.').map_or((whole, None), |(first, rest)| (first, Some(rest)));
         let info = self.word(type_at + 4)?;
         for i in 0..(info & 0xffff) as usize {
             let at = type_at + 12 + i * 12;
             let name = self.string(self.word(at)? as usize)?;
             let raw = self.word(at + 8)?;
             let bits = u64::from(if info >> 31 == 1 { raw & 0xff_ffff } else { raw });
-            if name == wanted {
+            if name == first && rest.is_none() {
                 return Ok(Some(bits));
             }
-            if !name.is_empty() || depth > 8 {
+            let below = if name == first { rest } else { None };
+            if below.is_none() && !name.is_empty() || depth > 8 {
                 continue;
             }
             let Some(inner) = self.resolve(self.word(at + 4)?)? else { continue };
             if matches!(self.kind(inner)?, STRUCT | UNION)
-                && let Some(more) = self.member(inner, wanted, depth + 1)?
+                && let Some(more) = self.member(inner, below.unwrap_or(whole), depth + 1)?
             {
                 return Ok(Some(bits + more));
             }
@@ -227,5 +235,13 @@ mod tests {
         let Ok(btf) = Btf::vmlinux() else { return };
         assert!(btf.offset("mm_struct", "exe_file").is_ok_and(|offset| offset.is_some_and(|o| o > 0)));
         assert!(btf.offset("mm_struct", "no_such_member").is_ok_and(|offset| offset.is_none()));
+    }
+
+    #[test]
+    fn a_dot_leads_into_a_member_and_only_there() {
+        let Ok(btf) = Btf::vmlinux() else { return };
+        let offset = |of, member| btf.offset(of, member).ok().flatten();
+        assert_eq!(offset("sock", "__sk_common.skc_family"), offset("sock_common", "skc_family"));
+        assert!(offset("sock", "skc_family").is_none() && offset("sock", "sk_type.skc_family").is_none());
     }
 }

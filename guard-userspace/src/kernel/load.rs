@@ -10,7 +10,7 @@ use aya::maps::{Map, MapData, RingBuf};
 use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, Lsm, Program, ProgramError, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
-use guard_common::abi::offsets::{ABSENT, ADJACENT, MEMBERS, MOUNT_LOCK, RENAME_LOCK};
+use guard_common::abi::offsets::{ABSENT, ADJACENT, MEMBERS, MOUNT_LOCK, RENAME_LOCK, SOCK_KERNEL_BIT};
 use guard_common::abi::{Control, Site};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -276,6 +276,9 @@ fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
     for (global, name) in [("RENAME_LOCK", RENAME_LOCK), ("MOUNT_LOCK", MOUNT_LOCK)] {
         words.push((global, symbols::address(name).ok_or(LoadError::Symbol { name })?));
     }
+    let (of, member) = SOCK_KERNEL_BIT;
+    let bit = btf.bits(of, member)?.ok_or(LoadError::Member { of, member })?;
+    words.push(("SOCK_KERNEL_BIT", bit));
     let mut key = [0u8; 8];
     let _ = io::Read::read_exact(
         &mut std::fs::File::open("/dev/urandom").map_err(|source| LoadError::Pin {

@@ -1,0 +1,309 @@
+//! Whom a socket talks to: addresses as the kernel holds them, spelt as the keys that rules match
+//! (`guard_common::key`), at the end of the scratch space like a path.
+
+use guard_common::key;
+use guard_common::limits::PATH_MAX;
+
+use crate::kernel::{self, Ptr, follow, get, load, member, off, put};
+use crate::object::{HEAD, Scratch};
+
+const AF_UNSPEC: u16 = 0;
+const AF_UNIX: u16 = 1;
+pub(crate) const AF_INET: u16 = 2;
+pub(crate) const AF_INET6: u16 = 10;
+const AF_NETLINK: u16 = 16;
+
+const SOCK_STREAM: u16 = 1;
+const SOCK_DGRAM: u16 = 2;
+const TCP: u16 = 6;
+const UDP: u16 = 17;
+
+/// `TCP_ESTABLISHED`, also the state of a connected datagram socket.
+pub(crate) const ESTABLISHED: u8 = 1;
+
+/// What kind of socket this is, to guard.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// TCP over IPv4 or IPv6.
+    Tcp,
+    /// UDP over IPv4 or IPv6.
+    Udp,
+    /// Unix and netlink sockets, which have hooks of their own.
+    Local,
+    /// The kernel's own: a network file system at work for the task.
+    Kernel,
+    /// Anything else.
+    Odd,
+}
+
+impl Kind {
+    /// What the socket is, whatever the task says it is: sockets can be inherited.
+    #[inline(always)]
+    pub(crate) fn of(sk: Ptr) -> Self {
+        let family: u16 = load(sk, off!(SOCK_FAMILY));
+        let (kind, protocol): (u16, u16) = (load(sk, off!(SOCK_TYPE)), load(sk, off!(SOCK_PROTOCOL)));
+        if family == AF_UNIX || family == AF_NETLINK {
+            return Self::Local;
+        }
+        if is_kernels(sk) {
+            return Self::Kernel;
+        }
+        if family != AF_INET && family != AF_INET6 {
+            return Self::Odd;
+        }
+        match (kind, protocol) {
+            (SOCK_STREAM, TCP) => Self::Tcp,
+            (SOCK_DGRAM, UDP) => Self::Udp,
+            _ => Self::Odd,
+        }
+    }
+
+    /// The protocol's number as keys spell it.
+    #[inline(always)]
+    pub(crate) fn protocol(self) -> u8 {
+        if matches!(self, Self::Tcp) { TCP as u8 } else { UDP as u8 }
+    }
+}
+
+#[inline(always)]
+fn is_kernels(sk: Ptr) -> bool {
+    let bit = off!(SOCK_KERNEL_BIT);
+    load::<u8>(sk, bit >> 3) >> (bit & 7) & 1 != 0
+}
+
+/// What became of an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Spelt {
+    /// Its key lies in the scratch space.
+    Key = 0,
+    /// No address: a connection is dissolved, or a datagram goes to the connected peer.
+    Unspecified = 1,
+    /// A family or length that guard does not know.
+    Unknown = 2,
+}
+
+impl Spelt {
+    #[inline(always)]
+    pub(crate) fn from_code(code: u64) -> Self {
+        match code {
+            0 => Self::Key,
+            1 => Self::Unspecified,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// What `spell` must know besides: the length, the protocol, whether an unspecified family is IPv4.
+#[inline(always)]
+pub(crate) fn about(length: u32, kind: Kind, unspecified_is_v4: bool) -> u64 {
+    u64::from(length)
+        | u64::from(kind.protocol()) << 32
+        | if unspecified_is_v4 { UNSPECIFIED_IS_V4 } else { 0 }
+}
+
+const UNSPECIFIED_IS_V4: u64 = 1 << 40;
+/// The address is to be bound to, and the wildcard stands for itself.
+pub(crate) const LOCAL: u64 = 1 << 41;
+
+/// Spells the `struct sockaddr` at a kernel address. Its fields are the kernel's copy, so what is decided here
+/// is what the call acts on.
+#[inline(never)]
+pub(crate) fn spell(scratch: *mut Scratch, sk: Ptr, address: u64, about: u64) -> u64 {
+    if scratch.is_null() || sk.is_null() {
+        return Spelt::Unknown as u64;
+    }
+    let (length, protocol) = (about as u32 as i32, (about >> 32) as u8);
+    if length < 2 {
+        return Spelt::Unknown as u64;
+    }
+    // Family, port and IPv4 address. The kernel's buffer has room for every address, however short this is.
+    let Some(front) = kernel::read::<u64>(address) else { return Spelt::Unknown as u64 };
+    let port = (front >> 16) as u16;
+    let family = match front as u16 {
+        AF_UNSPEC if about & UNSPECIFIED_IS_V4 != 0 => AF_INET,
+        family => family,
+    };
+    if family == AF_UNSPEC {
+        return Spelt::Unspecified as u64;
+    }
+    let peer = about & LOCAL == 0;
+    if family == AF_INET && length >= 16 {
+        if peer {
+            v4(scratch, sk, (front >> 32) as u32, protocol, port);
+        } else {
+            put_v4(scratch, (front >> 32) as u32, protocol, port);
+        }
+        return Spelt::Key as u64;
+    }
+    if family == AF_INET6 && length >= 24 {
+        let Some(halves) = kernel::read::<[u64; 2]>(address + 8) else { return Spelt::Unknown as u64 };
+        if peer {
+            v6(scratch, sk, halves, protocol, port);
+        } else {
+            put_v6(scratch, halves, protocol, port);
+        }
+        return Spelt::Key as u64;
+    }
+    Spelt::Unknown as u64
+}
+
+/// Spells the peer that a socket is connected to.
+#[inline(never)]
+pub(crate) fn spell_peer(scratch: *mut Scratch, sk: Ptr, protocol: u64) -> u64 {
+    if scratch.is_null() || sk.is_null() {
+        return Spelt::Unknown as u64;
+    }
+    let port: u16 = load(sk, off!(SOCK_PEER_PORT));
+    if load::<u16>(sk, off!(SOCK_FAMILY)) == AF_INET {
+        v4(scratch, sk, load(sk, off!(SOCK_PEER_V4)), protocol as u8, port);
+    } else {
+        v6(scratch, sk, halves(sk, off!(SOCK_PEER_V6)), protocol as u8, port);
+    }
+    Spelt::Key as u64
+}
+
+/// Spells the address that a socket is bound to.
+#[inline(never)]
+pub(crate) fn spell_local(scratch: *mut Scratch, sk: Ptr, protocol: u64) -> u64 {
+    if scratch.is_null() || sk.is_null() {
+        return Spelt::Unknown as u64;
+    }
+    // The one port that the kernel holds in host order.
+    let port = load::<u16>(sk, off!(SOCK_LOCAL_PORT)).swap_bytes();
+    if load::<u16>(sk, off!(SOCK_FAMILY)) == AF_INET {
+        put_v4(scratch, load(sk, off!(SOCK_LOCAL_V4)), protocol as u8, port);
+    } else {
+        put_v6(scratch, halves(sk, off!(SOCK_LOCAL_V6)), protocol as u8, port);
+    }
+    Spelt::Key as u64
+}
+
+#[inline(always)]
+fn halves(sk: Ptr, offset: u64) -> [u64; 2] {
+    let words: [u32; 4] =
+        [load(sk, offset), load(sk, offset + 4), load(sk, offset + 8), load(sk, offset + 12)];
+    [u64::from(words[0]) | u64::from(words[1]) << 32, u64::from(words[2]) | u64::from(words[3]) << 32]
+}
+
+const LOOPBACK_V4: u32 = u32::from_le_bytes([127, 0, 0, 1]);
+const LOOPBACK_V6: u64 = 1 << 56;
+
+/// The wildcard as a peer is the address the socket is bound to, else this host's loopback
+/// (`ip_route_output_key_hash_rcu`, net/ipv4/route.c).
+#[inline(always)]
+fn v4(scratch: *mut Scratch, sk: Ptr, address: u32, protocol: u8, port: u16) {
+    let mut address = address;
+    if address == 0 {
+        address = load(sk, off!(SOCK_LOCAL_V4));
+    }
+    if address == 0 {
+        address = LOOPBACK_V4;
+    }
+    put_v4(scratch, address, protocol, port);
+}
+
+/// `tcp_v6_connect` and `__ip6_datagram_connect`: the wildcard as a peer is the loopback, the IPv4 one if the
+/// socket is bound to an IPv4 address.
+#[inline(always)]
+fn v6(scratch: *mut Scratch, sk: Ptr, address: [u64; 2], protocol: u8, port: u16) {
+    let [high, low] = address;
+    if high == 0 && low as u32 == key::MAPPED_PREFIX {
+        return v4(scratch, sk, (low >> 32) as u32, protocol, port);
+    }
+    if high == 0 && low == 0 {
+        let [_, local] = halves(sk, off!(SOCK_LOCAL_V6));
+        if local as u32 == key::MAPPED_PREFIX {
+            return put_v4(scratch, LOOPBACK_V4, protocol, port);
+        }
+        return put_v6(scratch, [0, LOOPBACK_V6], protocol, port);
+    }
+    put_v6(scratch, address, protocol, port);
+}
+
+#[inline(always)]
+fn put_v4(scratch: *mut Scratch, address: u32, protocol: u8, port: u16) {
+    // SAFETY: `scratch` is a map value, and the place is the last word before the slack.
+    unsafe {
+        put(end(scratch, key::V4_LEN).cast::<u64>(), key::v4_word(address, protocol, port));
+        put(&raw mut (*scratch).start, (PATH_MAX - key::V4_LEN) as u64);
+    }
+}
+
+#[inline(always)]
+fn put_v6(scratch: *mut Scratch, address: [u64; 2], protocol: u8, port: u16) {
+    let [high, low] = address;
+    if high == 0 && low as u32 == key::MAPPED_PREFIX {
+        return put_v4(scratch, (low >> 32) as u32, protocol, port);
+    }
+    let (first, second, third) = key::v6_words(high, low, protocol, port);
+    // SAFETY: as above; four bytes and two words end where the bytes do.
+    unsafe {
+        put(end(scratch, key::V6_LEN).cast::<u32>(), first);
+        put(end(scratch, 16).cast::<u64>(), second);
+        put(end(scratch, 8).cast::<u64>(), third);
+        put(&raw mut (*scratch).start, (PATH_MAX - key::V6_LEN) as u64);
+    }
+}
+
+/// The place so many bytes before the object's end.
+#[inline(always)]
+unsafe fn end(scratch: *mut Scratch, back: usize) -> *mut u8 {
+    // SAFETY: the caller's `scratch` is a map value, whose bytes are longer than that.
+    unsafe { (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD + PATH_MAX - back) }
+}
+
+/// Tells keys apart for `allows: first`. Zeroes precede a short key once it has been matched.
+#[inline(always)]
+pub(crate) fn digest(scratch: *mut Scratch, session: u64) -> u64 {
+    // SAFETY: as above.
+    let (first, second, third) = unsafe {
+        (
+            get(end(scratch, 24).cast::<u64>()),
+            get(end(scratch, 16).cast::<u64>()),
+            get(end(scratch, 8).cast::<u64>()),
+        )
+    };
+    let mixed = (third ^ off!(DIGEST_KEY)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ second.wrapping_mul(0xff51_afd7_ed55_8ccd)
+        ^ first.wrapping_mul(0xc4ce_b9fe_1a85_ec53)
+        ^ session;
+    mixed >> 32
+}
+
+/// The cgroup that a socket was made in.
+#[inline(always)]
+pub(crate) fn cgroup(sk: Ptr) -> Ptr {
+    follow(sk, off!(SOCK_CGROUP))
+}
+
+/// The abstract name of a unix socket, spelt with `@` for the NUL; false if it has none.
+#[inline(never)]
+pub(crate) fn spell_abstract(scratch: *mut Scratch, unix: Ptr) -> u64 {
+    /// `sun_path` and its length.
+    const SUN_PATH: u64 = 2;
+    const NAMES: u64 = 128;
+    if scratch.is_null() || unix.is_null() {
+        return Spelt::Unknown as u64;
+    }
+    let address = follow(unix, off!(UNIX_ADDRESS));
+    if address.is_null() {
+        return Spelt::Unspecified as u64;
+    }
+    let length = load::<u32>(address, off!(UNIX_ADDRESS_LENGTH));
+    if length as u64 <= SUN_PATH || length as u64 >= NAMES {
+        return Spelt::Unknown as u64;
+    }
+    let length = kernel::masked(u64::from(length) - SUN_PATH, NAMES - 1);
+    let from = member(address, off!(UNIX_ADDRESS_NAME) + SUN_PATH) as u64;
+    // SAFETY: `length` is below `NAMES`, so the bytes lie before the slack.
+    unsafe {
+        let to = end(scratch, NAMES as usize).add(kernel::masked(NAMES - length, NAMES - 1) as usize);
+        if !kernel::copy(to, length as u32, from) || get(to) != 0 {
+            return Spelt::Unknown as u64;
+        }
+        put(to, key::ABSTRACT);
+        put(&raw mut (*scratch).start, PATH_MAX as u64 - length);
+    }
+    Spelt::Key as u64
+}

@@ -1,0 +1,134 @@
+//! Sockets of the network: making them, connecting them, sending through them.
+
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use guard_common::abi::{Action, BoundaryItem, Op, Reason};
+
+use super::{ADDRESS, EPERM, boundary, pack, refuse, returned, settle};
+use crate::address::{self, Kind, Spelt};
+use crate::judge::{Arena, pointer, weigh};
+use crate::kernel::{Ptr, follow, load, off};
+use crate::object::{self, Scratch};
+use crate::subject::{self, Subject};
+
+/// `int socket_create(int family, int type, int protocol, int kern)`: also for socketpair(2), and before the
+/// kernel loads a module for the family.
+///
+/// TCP and UDP only, because only they pass every hook below: UDP-Lite, SCTP, MPTCP, ping and raw sockets
+/// each skip one, and packet sockets skip them all. Unix sockets are decided by their peer. Of netlink only
+/// the routing family, without which getifaddrs(3) and name resolution fail; `netlink_send` keeps it to
+/// questions.
+#[lsm(hook = "socket_create")]
+pub(crate) fn socket_create(ctx: LsmContext) -> i32 {
+    let (family, kind, protocol): (u32, u32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    let kern: u32 = ctx.arg(3);
+    let usual = match (family, kind, protocol) {
+        (1, ..) | (16, _, 0) => true,
+        (2 | 10, 1, 0 | 6) | (2 | 10, 2, 0 | 17) => true,
+        _ => false,
+    };
+    if usual || kern != 0 {
+        return 0;
+    }
+    let Some(subject) = subject::inside() else { return 0 };
+    boundary(subject, BoundaryItem::SocketFamilies, Op::Socket, family & 0xff | kind << 8 | protocol << 16)
+}
+
+/// A socket that is there but should not be: it was made before the label, inherited or received.
+#[inline(always)]
+pub(super) fn odd(subject: Subject, op: Op, sk: Ptr) -> i32 {
+    let family: u16 = load(sk, off!(SOCK_FAMILY));
+    let (kind, protocol): (u16, u16) = (load(sk, off!(SOCK_TYPE)), load(sk, off!(SOCK_PROTOCOL)));
+    let detail = u32::from(family) & 0xff | u32::from(kind) << 8 | u32::from(protocol) << 16;
+    boundary(subject, BoundaryItem::SocketFamilies, op, detail)
+}
+
+/// `int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`
+#[lsm(hook = "socket_connect")]
+pub(crate) fn socket_connect(ctx: LsmContext) -> i32 {
+    let Some(subject) = subject::inside() else { return 0 };
+    let sk = follow(ctx.arg(0), off!(SOCKET_SK));
+    let (address, length): (*const u8, u32) = (ctx.arg(1), ctx.arg(2));
+    if sk.is_null() {
+        return -EPERM;
+    }
+    let kind = Kind::of(sk);
+    match kind {
+        Kind::Local | Kind::Kernel => 0,
+        Kind::Odd => odd(subject, Op::Connect, sk),
+        Kind::Tcp | Kind::Udp => {
+            let scratch = object::scratch(subject.task);
+            let about = address::about(length, kind, false);
+            let spelt = address::spell(scratch, sk, address as u64, about);
+            if Spelt::from_code(spelt) == Spelt::Unspecified {
+                // The connection is dissolved.
+                return 0;
+            }
+            decide(subject, Action::Connect, Op::Connect, scratch, spelt)
+        }
+    }
+}
+
+/// `int socket_sendmsg(struct socket *sock, struct msghdr *msg, int size)`
+///
+/// A stream ignores the message's address unless it opens with it (TCP fast open, which passes no connect
+/// hook); a datagram prefers it to the connected peer.
+#[lsm(hook = "socket_sendmsg")]
+pub(crate) fn socket_sendmsg(ctx: LsmContext) -> i32 {
+    const MSG_FASTOPEN: u32 = 0x2000_0000;
+    let Some(subject) = subject::inside() else { return 0 };
+    let sk = follow(ctx.arg(0), off!(SOCKET_SK));
+    let message: Ptr = ctx.arg(1);
+    if sk.is_null() {
+        return -EPERM;
+    }
+    let kind = Kind::of(sk);
+    let named = load::<u64>(message, off!(MESSAGE_NAME));
+    let length: u32 = load(message, off!(MESSAGE_NAME_LENGTH));
+    let opens = load::<u32>(message, off!(MESSAGE_FLAGS)) & MSG_FASTOPEN != 0;
+    let (connected, by_name) = match kind {
+        Kind::Local | Kind::Kernel => return 0,
+        Kind::Odd => return odd(subject, Op::Send, sk),
+        Kind::Tcp => {
+            let connected = load::<u16>(sk, off!(SOCK_PEER_PORT)) != 0;
+            (connected, !connected && opens)
+        }
+        Kind::Udp => (load::<u8>(sk, off!(SOCK_STATE)) == address::ESTABLISHED, true),
+    };
+    let scratch = object::scratch(subject.task);
+    if by_name && named != 0 && length != 0 {
+        // On an IPv4 datagram socket no family means IPv4 (`udp_sendmsg`), on an IPv6 one no address.
+        let v4 = kind == Kind::Udp && load::<u16>(sk, off!(SOCK_FAMILY)) == address::AF_INET;
+        let spelt = address::spell(scratch, sk, named, address::about(length, kind, v4));
+        if Spelt::from_code(spelt) != Spelt::Unspecified {
+            return decide(subject, Action::Connect, Op::Send, scratch, spelt);
+        }
+    }
+    if !connected {
+        // Nowhere to go: the call fails by itself.
+        return 0;
+    }
+    let spelt = address::spell_peer(scratch, sk, u64::from(kind.protocol()));
+    decide(subject, Action::Connect, Op::Send, scratch, spelt)
+}
+
+/// Decides on the key in the scratch space.
+#[inline(always)]
+pub(super) fn decide(subject: Subject, action: Action, op: Op, scratch: *mut Scratch, spelt: u64) -> i32 {
+    let case = pack(subject, action, op) | ADDRESS;
+    returned(judge_key(subject.task, scratch, case, subject.session, spelt))
+}
+
+#[inline(never)]
+fn judge_key(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, spelt: u64) -> i64 {
+    let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
+    if scratch.is_null() {
+        return refuse(arena, case);
+    }
+    if Spelt::from_code(spelt) != Spelt::Key {
+        crate::emit::no_object(scratch);
+        return settle(task, scratch, case, session, Reason::UnknownAddress as u64);
+    }
+    let reason = weigh(pointer(arena), scratch, case as u32, (case >> 32) as u32 & 7);
+    settle(task, scratch, case, session, reason | address::digest(scratch, session) << 32)
+}

@@ -1,0 +1,76 @@
+//! Letting somebody in.
+//!
+//! Bytes come in through a stream socket that listens, or a datagram socket with a port that others know.
+//! Binding to port 0 is neither: clients do it to choose a source address, nobody knows the port, and a stream
+//! must still listen, which is decided with the port it then has.
+
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use guard_common::abi::{Action, Op};
+
+use super::EPERM;
+use super::net::{decide, odd};
+use crate::address::{self, Kind};
+use crate::kernel::{self, Ptr, follow, load, off};
+use crate::object;
+use crate::subject;
+
+/// `int socket_bind(struct socket *sock, struct sockaddr *address, int addrlen)`
+///
+/// A port is decided here already, so that nobody squats the gateway's while it restarts.
+#[lsm(hook = "socket_bind")]
+pub(crate) fn socket_bind(ctx: LsmContext) -> i32 {
+    let Some(subject) = subject::inside() else { return 0 };
+    let sk = follow(ctx.arg(0), off!(SOCKET_SK));
+    let (address, length): (*const u8, u32) = (ctx.arg(1), ctx.arg(2));
+    if sk.is_null() {
+        return -EPERM;
+    }
+    let kind = Kind::of(sk);
+    match kind {
+        Kind::Local | Kind::Kernel => return 0,
+        Kind::Odd => return odd(subject, Op::Bind, sk),
+        Kind::Tcp | Kind::Udp => {}
+    }
+    if kernel::read::<u16>(address as u64 + 2) == Some(0) {
+        return 0;
+    }
+    let scratch = object::scratch(subject.task);
+    // `__inet_bind` takes an unspecified family for IPv4, if the address is the wildcard.
+    let v4 = load::<u16>(sk, off!(SOCK_FAMILY)) == address::AF_INET;
+    let about = address::about(length, kind, v4) | address::LOCAL;
+    let spelt = address::spell(scratch, sk, address as u64, about);
+    decide(subject, Action::Listen, Op::Bind, scratch, spelt)
+}
+
+/// `int socket_listen(struct socket *sock, int backlog)`: a socket without a port gets one from the kernel,
+/// which is port 0 to the rules.
+#[lsm(hook = "socket_listen")]
+pub(crate) fn socket_listen(ctx: LsmContext) -> i32 {
+    local(ctx.arg(0), Op::Listen)
+}
+
+/// `int socket_accept(struct socket *sock, struct socket *newsock)`: the listener may have been inherited.
+#[lsm(hook = "socket_accept")]
+pub(crate) fn socket_accept(ctx: LsmContext) -> i32 {
+    local(ctx.arg(0), Op::Accept)
+}
+
+#[inline(always)]
+fn local(socket: Ptr, op: Op) -> i32 {
+    let Some(subject) = subject::inside() else { return 0 };
+    let sk = follow(socket, off!(SOCKET_SK));
+    if sk.is_null() {
+        return -EPERM;
+    }
+    let kind = Kind::of(sk);
+    match kind {
+        Kind::Local | Kind::Kernel => 0,
+        Kind::Odd => odd(subject, op, sk),
+        Kind::Tcp | Kind::Udp => {
+            let scratch = object::scratch(subject.task);
+            let spelt = address::spell_local(scratch, sk, u64::from(kind.protocol()));
+            decide(subject, Action::Listen, op, scratch, spelt)
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Unix sockets, decided by the peer: the path or the abstract name that it is bound to, never the name that
+//! the task used for it.
+
+use aya_ebpf::helpers::generated as helpers;
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use guard_common::abi::{Action, Op};
+
+use super::net::decide;
+use super::place;
+use crate::address::{self, Spelt};
+use crate::kernel::{Ptr, follow, member, off};
+use crate::maps::CGROUPS;
+use crate::object::{self, Place};
+use crate::subject::{self, Subject};
+
+/// `int unix_stream_connect(struct sock *sock, struct sock *other, struct sock *newsk)`: stream and seqpacket.
+/// Called with the peer's lock held.
+#[lsm(hook = "unix_stream_connect")]
+pub(crate) fn unix_stream_connect(ctx: LsmContext) -> i32 {
+    let Some(subject) = subject::inside() else { return 0 };
+    peer(subject, Op::Connect, ctx.arg(1))
+}
+
+/// `int unix_may_send(struct socket *sock, struct socket *other)`: datagrams, at connect and at each send.
+#[lsm(hook = "unix_may_send")]
+pub(crate) fn unix_may_send(ctx: LsmContext) -> i32 {
+    let Some(subject) = subject::inside() else { return 0 };
+    peer(subject, Op::Send, follow(ctx.arg(1), off!(SOCKET_SK)))
+}
+
+/// Decides on a peer. One of the same session is nobody else's business, and it is the cgroup it was made in
+/// that says whose it is.
+///
+/// A peer without a name is the other end of a pair, or a client that came to us: nobody can address it, so
+/// whoever made the connection handed it over.
+#[inline(always)]
+fn peer(subject: Subject, op: Op, other: Ptr) -> i32 {
+    if other.is_null() || same_session(subject, other) {
+        return 0;
+    }
+    // SAFETY: `other` is a typed socket; the helper checks that it is a unix one.
+    let unix: Ptr = unsafe { helpers::bpf_skc_to_unix_sock(other.cast_mut().cast()).cast_const().cast() };
+    if unix.is_null() {
+        return 0;
+    }
+    let at = Place::of_path(member(unix, off!(UNIX_PATH)));
+    if !at.dentry.is_null() && !at.mount.is_null() {
+        return place(subject, Action::Connect, op, at);
+    }
+    let scratch = object::scratch(subject.task);
+    let spelt = address::spell_abstract(scratch, unix);
+    if Spelt::from_code(spelt) == Spelt::Unspecified {
+        return 0;
+    }
+    decide(subject, Action::Connect, op, scratch, spelt)
+}
+
+#[inline(always)]
+fn same_session(subject: Subject, other: Ptr) -> bool {
+    let cgroup = address::cgroup(other);
+    if cgroup.is_null() {
+        return false;
+    }
+    let entry = CGROUPS.get(&subject::cgroup_id(cgroup));
+    // SAFETY: checked for null, an entry of the map.
+    !entry.is_null() && unsafe { (*entry).session == subject.session }
+}
