@@ -63,7 +63,8 @@ fn exit_codes_say_how_it_ended() {
     let bad = scratch.file("bad.yaml", "version: 1\n");
     for (args, code) in [
         (&["check", "--no-host", EXAMPLE][..], 0),
-        (&["check", "--no-host", "--strict", EXAMPLE], 1),
+        (&["check", "--no-host", "--strict", EXAMPLE], 0),
+        (&["check", "--no-host", "--strict", "policies/examples/boundary.yaml"], 1),
         (&["check", &bad], 1),
         (&["check", "/no/such/file"], 3),
         (&["check"], 2),
@@ -178,12 +179,12 @@ fn diff_tells_classes_and_not_text() {
 
     let narrower = scratch.changed(
         "narrower.yaml",
-        &[("except: [\"/workspace/**/.git/hooks/**\"]", "except: [\"/workspace/**/.git/**\"]")],
+        &[("except: [\"/workspace/**/.git/hooks{,/**}\"]", "except: [\"/workspace/**/.git{,/**}\"]")],
     );
     let shown = json(&["diff", EXAMPLE, &narrower, "--json"]);
     let changes = shown["changes"].as_array().unwrap();
     assert_eq!(changes.len(), 1, "{changes:#?}");
-    assert_eq!(changes[0]["example"], "/workspace/.git/x");
+    assert_eq!(changes[0]["example"], "/workspace/.git");
     assert_eq!(changes[0]["direction"], "stricter");
     let shown = json(&["diff", &narrower, EXAMPLE, "--json"]);
     assert_eq!(shown["changes"][0]["direction"], "laxer");

@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(parsed.report.diagnostics, []);
         let policy = parsed.policy.unwrap();
         assert_eq!(policy.profiles.len(), 2);
-        assert_eq!(policy.sections.iter().map(|(_, section)| section.rules.len()).sum::<usize>(), 11);
+        assert_eq!(policy.sections.iter().map(|(_, section)| section.rules.len()).sum::<usize>(), 12);
         let push = &policy.sections.exec.as_ref().unwrap().rules[1];
         assert_eq!(policy.source.slice(push.id.span), "push-needs-human");
         assert_eq!(policy.source.line(push.id.span.line).trim(), "- id: push-needs-human");

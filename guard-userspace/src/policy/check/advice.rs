@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::policy::diag::{Code, Diagnostic};
-use crate::policy::lang::{Effort, Globs, Tag};
+use crate::policy::glob::{Glob, Token};
+use crate::policy::lang::{Answer, Effort, Globs, Tag};
 use crate::policy::model::{
     Action, AuditArgv, Effect, OnLoss, Policy, Rule, Section, Sections, Verdict, needs_default,
 };
@@ -27,6 +28,7 @@ pub(super) fn warnings(policy: &Policy) -> Vec<Diagnostic> {
     }
     unused_profiles(policy, &mut found);
     write_and_run(policy, &mut found);
+    replaceable(policy, &mut found);
     if policy.tests.is_empty() {
         found.push(
             Diagnostic::new(Code::NoTests, policy.name.span, "this policy has no tests")
@@ -187,6 +189,69 @@ fn write_and_run(policy: &Policy, found: &mut Vec<Diagnostic>) {
     );
     for ((index, write, run), example) in seen.into_iter().take(MAX_OVERLAPS) {
         found.push(overlap(policy, actions[index], write, run, &example));
+    }
+}
+
+/// Directories whose content is protected and whose name is not: the agent renames the directory away and another into
+/// its place, and never writes below it.
+fn replaceable(policy: &Policy, found: &mut Vec<Diagnostic>) {
+    let effort = Effort::new(EFFORT);
+    for rule in ruled(policy, Action::Write) {
+        let protects = rule.effect.verdict() > Verdict::Throttle && !rule.shadow;
+        for glob in if protects { &rule.paths } else { &rule.except } {
+            let Some(directory) = directory_of(glob) else { continue };
+            if let Some((example, winner)) = writable(policy, &directory, &effort) {
+                let example = String::from_utf8_lossy(&example).into_owned();
+                let instead = glob.text.strip_suffix("/**").unwrap_or(&glob.text);
+                let message = format!(
+                    "this protects what is below `{example}`, and not the directory: it can be renamed and replaced"
+                );
+                found.push(
+                    Diagnostic::new(Code::ReplaceableDirectory, glob.span, message)
+                        .related(winner.id.span, "what lets it be renamed")
+                        .help(format!("write `{instead}{{,/**}}`, the directory and what is below it")),
+                );
+            }
+        }
+    }
+}
+
+/// The directory whose content a glob is about, if it is about that.
+fn directory_of(glob: &Glob) -> Option<Glob> {
+    let [head @ .., Token::Literal(last), Token::Below] = glob.tokens.as_slice() else { return None };
+    let mut tokens = head.to_vec();
+    let name = last.strip_suffix(b"/")?;
+    // `/workspace/**` is a mount or a place that stays; what is looked for has a name within something.
+    if !name.is_empty() {
+        tokens.push(Token::Literal(name.to_vec()));
+    }
+    Some(Glob { tokens, ..glob.clone() })
+}
+
+/// A path of `directory` that may be written, and the rule that says so.
+fn writable<'a>(policy: &'a Policy, directory: &Glob, effort: &Effort) -> Option<(Vec<u8>, &'a Rule)> {
+    let mut globs = Globs::default();
+    let rules = ruled(policy, Action::Write);
+    for (number, rule) in rules.iter().enumerate() {
+        let tag = tag(0, number);
+        globs.add_all(tag, &rule.paths);
+        globs.add_all(tag + 3, &rule.except);
+    }
+    // Not divisible by three, so no rule's.
+    globs.add(1, directory);
+    let mut winner = None;
+    let answer = globs.find(
+        effort,
+        |tags| tags.contains(&1),
+        |tags| {
+            let said = said(policy, Action::Write, 0, tags);
+            winner = said.rule.filter(|_| tags.contains(&1) && said.verdict <= Verdict::Throttle);
+            winner.is_some()
+        },
+    );
+    match (answer, winner) {
+        (Answer::Found(example), Some(number)) => Some((example, rules.get(number)?)),
+        _ => None,
     }
 }
 

@@ -139,6 +139,8 @@ codes! {
     ChangesNothing = "P111", Warning;
     /// Arguments would be in the log as text.
     ArgvInLog = "P112", Warning;
+    /// A protected directory that can itself be replaced.
+    ReplaceableDirectory = "P113", Warning;
 }
 
 #[cfg(test)]

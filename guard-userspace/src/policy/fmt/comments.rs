@@ -107,9 +107,9 @@ impl Comments {
         self.around.remove(&start).unwrap_or_default()
     }
 
-    /// Whether a comment is attached to anything inside, the beginning left out.
+    /// Whether a comment is attached to anything inside that has not been handed out.
     pub(super) fn inside(&self, start: u32, end: u32) -> bool {
-        self.around.range(start.saturating_add(1)..end).any(|(_, around)| {
+        self.around.range(start..end).any(|(_, around)| {
             !around.above.is_empty() || around.beside.is_some() || !around.below.is_empty()
         })
     }

@@ -164,6 +164,9 @@ fn single_key(node: &Node) -> bool {
 
 /// The value on one line, if nothing in it needs lines of its own: comments, or a list of mappings.
 fn one_line(node: &Node, shape: Option<&Shape>, comments: &Comments) -> Option<String> {
+    if let Data::Scalar { text, plain } = &node.data {
+        return Some(scalar(text, *plain, false));
+    }
     if is_collection(node) && comments.inside(node.span.start, node.span.end) {
         return None;
     }
@@ -250,6 +253,5 @@ fn bare(text: &str, plain: bool, flow: bool) -> bool {
     let reserved = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&lower.as_str());
     let number = text.starts_with(|c: char| c.is_ascii_digit())
         && text.chars().all(|c| c.is_ascii_hexdigit() || ".xob_+-".contains(c));
-    let comma = text.contains(',') && !flow;
-    begins && ends && !comma && text.chars().all(word) && (plain || !(reserved || number))
+    begins && ends && text.chars().all(word) && (plain || !(reserved || number))
 }
