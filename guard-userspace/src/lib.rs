@@ -1,12 +1,14 @@
 //! Everything of guard that runs in userspace; the binary `guard` is a thin front to it.
 //!
 //! In the order of the data's way: [`policy`] (text → what it says) → [`compile`] (→ what the kernel is told) →
-//! [`kernel`] (loads the programs and tells them) → [`daemon`] (keeps it all going) and [`status`] (says what the
-//! kernel holds).
+//! [`kernel`] (loads the programs and tells them) → [`events`] (what they send) → [`audit`] (what is written down of
+//! it); [`daemon`] keeps it all going, and [`status`] says what the kernel holds.
 #![deny(unsafe_code)]
 
+pub mod audit;
 pub mod compile;
 pub mod daemon;
+pub mod events;
 pub mod kernel;
 pub mod policy;
 pub mod status;

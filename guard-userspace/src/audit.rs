@@ -1,0 +1,29 @@
+//! Events → records → a log that cannot be changed unseen, and everything that reads it back.
+//!
+//! In the order of the data's way: [`Scribe`] (an event and what its numbers are called → [`Record`]) → `line` (→ one
+//! line of JSON) → [`Log`] (→ hash chain, segments, checkpoints) → everything that reads it back.
+//! The format is `docs/audit-format.md`; the verifier in `tests/verify` was written from that page alone.
+
+mod clock;
+mod escape;
+mod files;
+mod head;
+mod identity;
+mod line;
+mod log;
+mod names;
+mod reasons;
+mod record;
+mod scribe;
+mod seal;
+
+pub use clock::{Clock, timestamp};
+pub use escape::{escape, unescape};
+pub use head::Head;
+pub use identity::{Genesis, Identity, IdentityError};
+pub use log::{Log, LogError, LogStatus, Opened, Options};
+pub use names::{Cause, Names, PlanNames, Who};
+pub use reasons::sentence;
+pub use record::{Argv, Body, EventRecord, Note, Record, Value};
+pub use scribe::{Host, Scribe};
+pub use seal::{Hash, hash};

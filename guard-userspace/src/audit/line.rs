@@ -1,0 +1,285 @@
+//! A record as one line of JSON, written by hand: this is the daemon's hot path.
+
+use std::fmt::Write as _;
+
+use guard_common::abi::{EventFlags, Reason};
+
+use super::clock::Timestamps;
+use super::escape::push_name;
+use super::names::Who;
+use super::record::{Argv, Body, EventRecord, Note, Record, Value};
+use super::scribe::Host;
+use super::seal::{Hash, push_hex};
+use crate::events::{Corrupt, Event, Gap, Peer};
+
+/// Bytes of a corrupt event that its record keeps.
+const CORRUPT: usize = 512;
+
+/// Writes lines.
+#[derive(Debug)]
+pub(super) struct Writer {
+    times: Timestamps,
+    /// `,"host":"…","boot":"…"`
+    host: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(host: &Host) -> Self {
+        let mut text = b",\"host\":\"".to_vec();
+        push_name(&mut text, host.name.as_bytes());
+        text.extend_from_slice(b"\",\"boot\":\"");
+        push_name(&mut text, host.boot.as_bytes());
+        text.push(b'"');
+        Self { times: Timestamps::default(), host: text }
+    }
+
+    /// Appends the line of a record without `prev` and without its end.
+    pub(super) fn push(&mut self, out: &mut Vec<u8>, number: u64, record: &Record) {
+        let kind = match &record.body {
+            Body::Event(event) => event.event.kind.name(),
+            Body::Lost(_) => "lost",
+            Body::Corrupt(_) => "corrupt",
+            Body::Note(note) => note.kind,
+        };
+        out.extend_from_slice(b"{\"kind\":\"");
+        out.extend_from_slice(kind.as_bytes());
+        out.push(b'"');
+        push_number(out, "record", number);
+        out.extend_from_slice(b",\"time\":\"");
+        self.times.push(out, record.time);
+        out.push(b'"');
+        push_number(out, "boottime", record.boottime);
+        out.extend_from_slice(&self.host);
+        match &record.body {
+            Body::Event(event) => push_event(out, event),
+            Body::Lost(gap) => push_lost(out, gap),
+            Body::Corrupt(corrupt) => push_corrupt(out, corrupt),
+            Body::Note(note) => push_note(out, note),
+        }
+    }
+}
+
+/// Appends `prev` and the line's end, without a newline.
+pub(super) fn close(out: &mut Vec<u8>, prev: &Hash) {
+    out.extend_from_slice(b",\"prev\":\"");
+    push_hex(out, &prev.0);
+    out.extend_from_slice(b"\"}");
+}
+
+fn push_event(out: &mut Vec<u8>, record: &EventRecord) {
+    let EventRecord { event, who, exe, decided, candidate, argv, degraded } = record;
+    push_number(out, "cpu", event.cpu.into());
+    push_number(out, "seq", event.seq);
+    push_who(out, who);
+    push_number(out, "domain", event.domain.into());
+    push_number(out, "generation", event.generation);
+    push_text(out, "policy", &decided.policy);
+    push_text(out, "policy_sha256", &decided.policy_sha256);
+    push_text(out, "mode", decided.mode.name());
+    push_text(out, "action", event.action.name());
+    push_text(out, "op", event.op.name());
+    push_object(out, event);
+    if let Some(argv) = argv {
+        push_argv(out, argv);
+    }
+    push_text(out, "verdict", decided.verdict.name());
+    push_text(out, "rule", &decided.rule);
+    push_text(out, "reason_code", event.reason.name());
+    push_text(out, "reason", &decided.reason);
+    if !decided.remedy.is_empty() {
+        push_text(out, "remedy", &decided.remedy);
+    }
+    match candidate {
+        Some(candidate) => {
+            push_text(out, "candidate_verdict", candidate.verdict.name());
+            push_text(out, "candidate_policy", &candidate.policy);
+            push_text(out, "candidate_rule", &candidate.rule);
+        }
+        None => out.extend_from_slice(b",\"candidate_verdict\":null"),
+    }
+    push_number(out, "errno", event.errno.into());
+    push_number(out, "pid", event.pid.into());
+    push_number(out, "tid", event.tid.into());
+    push_number(out, "ppid", event.ppid.into());
+    push_number(out, "start_time", event.start_time);
+    push_number(out, "uid", event.uid.into());
+    if event.loginuid == u32::MAX {
+        out.extend_from_slice(b",\"loginuid\":null");
+    } else {
+        push_number(out, "loginuid", event.loginuid.into());
+    }
+    push_bytes(out, "comm", event.comm());
+    push_bytes(out, "exe", exe);
+    push_bytes(out, "cgroup", &who.cgroup);
+    push_number(out, "cgroup_id", event.cgroup);
+    push_flags(out, event);
+    push_flag(out, "degraded", *degraded);
+}
+
+fn push_who(out: &mut Vec<u8>, who: &Who) {
+    push_text(out, "session", &who.session);
+    push_text(out, "principal", &who.principal);
+    if !who.purpose.is_empty() {
+        push_text(out, "purpose", &who.purpose);
+    }
+    push_text(out, "trace", &who.trace);
+}
+
+/// The object, and what kind of bytes it was.
+fn push_object(out: &mut Vec<u8>, event: &Event) {
+    let item = event.item().map(|item| item.name());
+    let item = item.or_else(|| event.capability().map(|capability| capability.name()));
+    if let Some(item) = item {
+        push_text(
+            out,
+            "object_kind",
+            if event.reason == Reason::Capability { "capability" } else { "boundary" },
+        );
+        push_text(out, "object", item);
+        if event.reason == Reason::Boundary {
+            push_number(out, "detail", event.item_detail());
+        }
+        return;
+    }
+    let address = event.flags.has(EventFlags::ADDRESS);
+    match Peer::from_key(&event.object) {
+        Some(peer) if address || event.object[0] != b'/' => {
+            let mut text = String::with_capacity(48);
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{peer}");
+            push_text(out, "object_kind", "address");
+            push_text(out, "object", &text);
+        }
+        _ => {
+            let kind = match event.object.first() {
+                None => "none",
+                Some(b'@') => "socket",
+                Some(_) => "path",
+            };
+            push_text(out, "object_kind", kind);
+            push_bytes(out, "object", &event.object);
+        }
+    }
+}
+
+fn push_argv(out: &mut Vec<u8>, argv: &Argv) {
+    push_number(out, "argc", argv.count.into());
+    out.extend_from_slice(b",\"argv_sha256\":\"");
+    push_hex(out, &argv.digest);
+    out.push(b'"');
+    if let Some(text) = &argv.text {
+        out.extend_from_slice(b",\"argv\":[");
+        for (index, entry) in text.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
+            push_name(out, entry);
+            out.push(b'"');
+        }
+        out.push(b']');
+    }
+}
+
+fn push_flags(out: &mut Vec<u8>, event: &Event) {
+    let names = [
+        (EventFlags::SHADOWED, "shadowed"),
+        (EventFlags::IO_WORKER, "io_worker"),
+        (EventFlags::DIRECTORY, "directory"),
+        (EventFlags::CUT, "cut"),
+    ];
+    for (_, name) in names.iter().filter(|(flag, _)| event.flags.has(*flag)) {
+        push_flag(out, name, true);
+    }
+}
+
+fn push_lost(out: &mut Vec<u8>, gap: &Gap) {
+    push_number(out, "cpu", gap.cpu.into());
+    push_number(out, "first", gap.first);
+    push_number(out, "count", gap.count);
+    push_number(out, "after", gap.after);
+    push_number(out, "before", gap.before);
+}
+
+fn push_corrupt(out: &mut Vec<u8>, corrupt: &Corrupt) {
+    if let Some((cpu, seq)) = corrupt.place {
+        push_number(out, "cpu", cpu.into());
+        push_number(out, "seq", seq);
+    }
+    push_text(out, "field", corrupt.field.name());
+    push_number(out, "value", corrupt.value);
+    push_number(out, "length", corrupt.bytes.len() as u64);
+    out.extend_from_slice(b",\"bytes\":\"");
+    push_hex(out, &corrupt.bytes[..corrupt.bytes.len().min(CORRUPT)]);
+    out.push(b'"');
+}
+
+fn push_note(out: &mut Vec<u8>, note: &Note) {
+    for (key, value) in &note.fields {
+        match value {
+            Value::Text(text) => push_text(out, key, text),
+            Value::Name(bytes) => push_bytes(out, key, bytes),
+            Value::Number(number) => push_number(out, key, *number),
+            Value::Signed(number) => {
+                push_key(out, key);
+                out.extend_from_slice(number.to_string().as_bytes());
+            }
+            Value::Flag(flag) => push_flag(out, key, *flag),
+            Value::Pairs(pairs) => {
+                push_key(out, key);
+                out.push(b'[');
+                for (index, (cpu, next)) in pairs.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { "," };
+                    out.extend_from_slice(format!("{comma}[{cpu},{next}]").as_bytes());
+                }
+                out.push(b']');
+            }
+            Value::Segments(segments) => {
+                push_key(out, key);
+                out.push(b'[');
+                for (index, (number, hash)) in segments.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { "," };
+                    let entry = format!("{comma}{{\"segment\":{number},\"hash\":\"{hash}\"}}");
+                    out.extend_from_slice(entry.as_bytes());
+                }
+                out.push(b']');
+            }
+        }
+    }
+}
+
+fn push_key(out: &mut Vec<u8>, key: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// Text that is not an agent's choice, but may hold anything an author of policies can write: escaped like names.
+pub(super) fn push_text(out: &mut Vec<u8>, key: &str, text: &str) {
+    push_bytes(out, key, text.as_bytes());
+}
+
+fn push_bytes(out: &mut Vec<u8>, key: &str, bytes: &[u8]) {
+    push_key(out, key);
+    out.push(b'"');
+    push_name(out, bytes);
+    out.push(b'"');
+}
+
+fn push_flag(out: &mut Vec<u8>, key: &str, flag: bool) {
+    push_key(out, key);
+    out.extend_from_slice(if flag { b"true" } else { b"false" });
+}
+
+pub(super) fn push_number(out: &mut Vec<u8>, key: &str, number: u64) {
+    push_key(out, key);
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}

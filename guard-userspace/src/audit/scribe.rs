@@ -1,0 +1,273 @@
+//! Ring entries → records: the numbers named, the gaps found.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io};
+
+use guard_common::abi::{Action, EventKind};
+use sha2::{Digest as _, Sha256};
+
+use super::clock::Clock;
+use super::names::{Names, Who};
+use super::record::{Argv, Body, EventRecord, Record, Value};
+use super::seal;
+use crate::events::{Event, Gap, Sequences};
+
+/// Which machine, and which run of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    pub name: String,
+    /// The kernel's random id of this boot.
+    pub boot: String,
+}
+
+impl Host {
+    /// This machine, now.
+    pub fn read() -> io::Result<Self> {
+        let line = |path| fs::read_to_string(path).map(|text| text.trim_end().to_owned());
+        Ok(Self { name: line("/proc/sys/kernel/hostname")?, boot: line("/proc/sys/kernel/random/boot_id")? })
+    }
+}
+
+/// Entries of a table that is emptied when it has this many: what is forgotten is found again.
+const KEPT: usize = 65_536;
+
+/// Makes records of what the kernel sends.
+#[derive(Debug)]
+pub struct Scribe<N> {
+    /// What the numbers are called.
+    pub names: N,
+    /// Not everything that was promised is enforced.
+    pub degraded: bool,
+    host: Host,
+    clock: Clock,
+    sequences: Sequences,
+    gaps: Vec<Gap>,
+    /// By session: what is known of it, without a cgroup.
+    sessions: HashMap<u64, Who>,
+    /// By session and cgroup.
+    whos: HashMap<(u64, u64), Arc<Who>>,
+    cgroups: Cgroups,
+    /// By process and its start: what exec events said.
+    programs: HashMap<(u32, u64), Arc<[u8]>>,
+    /// The same as procfs shows it, for as long as one batch is being read.
+    glimpsed: HashMap<u32, Arc<[u8]>>,
+}
+
+impl<N: Names> Scribe<N> {
+    /// `cgroups` is where cgroup v2 is mounted.
+    pub fn new(names: N, host: Host, cgroups: &Path) -> nix::Result<Self> {
+        Ok(Self {
+            names,
+            degraded: false,
+            host,
+            clock: Clock::now()?,
+            sequences: Sequences::default(),
+            gaps: Vec::new(),
+            sessions: HashMap::new(),
+            whos: HashMap::new(),
+            cgroups: Cgroups { root: cgroups.to_owned(), paths: HashMap::new() },
+            programs: HashMap::new(),
+            glimpsed: HashMap::new(),
+        })
+    }
+
+    /// Goes on with the sequence numbers that a log ends with: only if the programs that count them were running
+    /// all the time. What was lost while nobody read then becomes a record.
+    pub fn resume(&mut self, next: impl IntoIterator<Item = (u32, u64)>) {
+        next.into_iter().for_each(|(cpu, next)| self.sequences.resume(cpu, next));
+    }
+
+    /// Says on whose behalf a session runs; without this it has the UUID that its number stands for, and no more.
+    pub fn session(&mut self, session: u64, who: Who) {
+        self.whos.retain(|(known, _), _| *known != session);
+        self.sessions.insert(session, who);
+    }
+
+    /// The UUID that stands for a session without one of its own: the same after a restart of the daemon, and a
+    /// different one after a reboot.
+    pub fn uuid(&self, session: u64) -> String {
+        let digest =
+            Sha256::new().chain_update(self.host.boot.as_bytes()).chain_update(session.to_be_bytes());
+        let mut bytes: [u8; 32] = digest.finalize().into();
+        // Version 8, "custom", of RFC 9562.
+        bytes[6] = bytes[6] & 0x0f | 0x80;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let text = seal::hex(&bytes[..16]);
+        format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
+    }
+
+    /// Takes one entry of the ring; its records go to `out`: usually one, more if a gap became certain.
+    pub fn take(&mut self, bytes: &[u8], out: &mut Vec<Record>) {
+        match Event::parse(bytes) {
+            Ok(event) => {
+                self.sequences.saw(event.cpu, event.seq, event.time, &mut self.gaps);
+                self.tell_gaps(out);
+                out.push(self.event(event));
+            }
+            Err(corrupt) => {
+                let time = Clock::boottime().unwrap_or_default();
+                if let Some((cpu, seq)) = corrupt.place {
+                    self.sequences.saw(cpu, seq, time, &mut self.gaps);
+                    self.tell_gaps(out);
+                }
+                out.push(self.stamped(time, Body::Corrupt(Box::new(corrupt))));
+            }
+        }
+    }
+
+    /// To be called between batches, and now and then when there are none: tells gaps that have become certain
+    /// and jumps of the wall clock.
+    pub fn settle(&mut self, out: &mut Vec<Record>) {
+        self.glimpsed.clear();
+        let now = Clock::boottime().ok();
+        if now.is_some() {
+            self.sequences.settle(now, &mut self.gaps);
+            self.tell_gaps(out);
+        }
+        if let Ok(Some(jump)) = self.clock.refresh() {
+            out.push(self.note("clock-jump", vec![("nanoseconds", Value::Signed(jump))]));
+        }
+    }
+
+    /// Tells every gap there is: nothing will follow.
+    pub fn finish(&mut self, out: &mut Vec<Record>) {
+        self.sequences.settle(None, &mut self.gaps);
+        self.tell_gaps(out);
+    }
+
+    /// A record of the daemon's own, now.
+    pub fn note(&self, kind: &'static str, fields: Vec<(&'static str, Value)>) -> Record {
+        let now = Clock::boottime().unwrap_or_default();
+        Record::note(self.clock.wall(now), now, kind, fields)
+    }
+
+    fn tell_gaps(&mut self, out: &mut Vec<Record>) {
+        while let Some(gap) = self.gaps.pop() {
+            out.push(self.stamped(gap.before, Body::Lost(gap)));
+        }
+    }
+
+    fn stamped(&self, boottime: u64, body: Body) -> Record {
+        Record { time: self.clock.wall(boottime), boottime, body }
+    }
+
+    fn event(&mut self, mut event: Event) -> Record {
+        let who = self.who(&event);
+        let exe = self.exe(&event);
+        let decided = self.names.cause(&event);
+        let candidate = self.names.candidate(&event);
+        let argv = split_argv(&mut event, |event| self.names.keeps_argv(event));
+        match event.kind {
+            EventKind::Exec => self.remember(&event),
+            EventKind::Exit => {
+                self.programs.remove(&(event.pid, event.start_time));
+            }
+            EventKind::Decision | EventKind::Enter | EventKind::CgroupMade | EventKind::CgroupGone => {}
+        }
+        let time = event.time;
+        let degraded = self.degraded;
+        let record = EventRecord { event, who, exe, decided, candidate, argv, degraded };
+        self.stamped(time, Body::Event(Box::new(record)))
+    }
+
+    fn remember(&mut self, event: &Event) {
+        if self.programs.len() >= KEPT {
+            self.programs.clear();
+        }
+        self.programs.insert((event.pid, event.start_time), event.object.as_slice().into());
+    }
+
+    fn exe(&mut self, event: &Event) -> Arc<[u8]> {
+        if let Some(known) = self.programs.get(&(event.pid, event.start_time)) {
+            return Arc::clone(known);
+        }
+        let glimpse = || {
+            let link = fs::read_link(format!("/proc/{}/exe", event.pid)).unwrap_or_default();
+            Arc::from(link.as_os_str().as_bytes())
+        };
+        Arc::clone(self.glimpsed.entry(event.pid).or_insert_with(glimpse))
+    }
+
+    fn who(&mut self, event: &Event) -> Arc<Who> {
+        let key = (event.session, event.cgroup);
+        if let Some(known) = self.whos.get(&key) {
+            return Arc::clone(known);
+        }
+        let mut who = self.sessions.get(&event.session).cloned().unwrap_or_default();
+        if who.session.is_empty() && event.session != 0 {
+            who.session = self.uuid(event.session);
+        }
+        who.cgroup = self.cgroups.path(event.cgroup);
+        let who = Arc::new(who);
+        if self.whos.len() >= KEPT {
+            self.whos.clear();
+        }
+        self.whos.insert(key, Arc::clone(&who));
+        who
+    }
+}
+
+/// Takes argv off the object of an exec: what stands behind the path's NUL, an entry before each NUL.
+fn split_argv(event: &mut Event, keeps: impl Fn(&Event) -> bool) -> Option<Argv> {
+    if event.action != Action::Exec {
+        return None;
+    }
+    let end = event.object.iter().position(|byte| *byte == 0)?;
+    let tail = event.object.split_off(end);
+    let tail = &tail[1..];
+    let text = keeps(event).then(|| entries(tail).map(<[u8]>::to_vec).collect());
+    let mut digest = Sha256::new();
+    let mut count = 0;
+    for entry in entries(tail) {
+        digest.update(entry);
+        digest.update([0]);
+        count += 1;
+    }
+    Some(Argv { count, digest: digest.finalize().into(), text })
+}
+
+/// The entries of an argv in which a NUL stands behind each.
+pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    let none = bytes.is_empty();
+    bytes.split(|byte| *byte == 0).filter(move |_| !none)
+}
+
+/// Paths of cgroups by id, which is the inode number of their directory.
+#[derive(Debug)]
+struct Cgroups {
+    root: PathBuf,
+    paths: HashMap<u64, Vec<u8>>,
+}
+
+impl Cgroups {
+    /// The path, or nothing for a cgroup that is gone without having been seen. No id is ever used again, so what
+    /// is known stays true.
+    fn path(&mut self, id: u64) -> Vec<u8> {
+        if let Some(path) = self.paths.get(&id) {
+            return path.clone();
+        }
+        if self.paths.len() >= KEPT {
+            self.paths.clear();
+        }
+        let root = self.root.clone();
+        self.scan(&root);
+        self.paths.entry(id).or_default().clone()
+    }
+
+    fn scan(&mut self, directory: &Path) {
+        let Ok(facts) = fs::metadata(directory) else { return };
+        let below = directory.strip_prefix(&self.root).unwrap_or(Path::new(""));
+        let path = [b"/", below.as_os_str().as_bytes()].concat();
+        self.paths.insert(facts.ino(), path);
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                self.scan(&entry.path());
+            }
+        }
+    }
+}
