@@ -92,7 +92,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let plan = loaded.compile(&ids, generation + 1)?;
     let mut daemon = Daemon { config, kernel, plan, loaded, refused: None };
     daemon.install()?;
-    let mut reader = Reader::open(&daemon.kernel, &daemon.config.state)?;
+    let mut reader = Reader::open(&daemon.kernel, &daemon.config.state, &daemon.config.cgroups)?;
     info!(generation = daemon.plan.generation, adopted = daemon.kernel.adopted, "enforcing");
     notify::ready();
     daemon.serve(&mut reader).await?;

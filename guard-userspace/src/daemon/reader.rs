@@ -1,38 +1,73 @@
-//! Events from the kernel's ring.
+//! Events from the kernel's ring to the audit log.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
+use tracing::{error, info, warn};
 
-use super::{DaemonError, doing};
+use super::{DaemonError, chain, doing};
+use crate::audit::{Hash, Host, Identity, Log, LogError, Options, PlanNames, Record, Scribe, Value};
 use crate::compile::Plan;
 use crate::kernel::Kernel;
 use crate::sys;
+
+/// Records of one write: enough to spread its cost, few enough to be held while there is no room for them.
+const BATCH: usize = 4096;
+/// How often the log is made durable and its head signed.
+const CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// The ring, and where its events go.
 pub struct Reader {
     /// The ring's descriptor once more: the ring itself is not one that tokio can wait on.
     wait: AsyncFd<OwnedFd>,
     ring: RingBuf<MapData>,
+    scribe: Scribe<PlanNames>,
+    log: Log,
+    /// Read, and not written yet.
+    pending: Vec<Record>,
+    /// The last generation whose names are known.
+    learned: u64,
+    /// When the log was last made durable, and whether anything was written since.
+    checkpoint: Instant,
+    dirty: bool,
+    refused: bool,
 }
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").finish_non_exhaustive()
+        f.debug_struct("Reader").field("log", &self.log.status()).finish_non_exhaustive()
     }
 }
 
+fn audit(error: impl std::error::Error + Send + Sync + 'static) -> DaemonError {
+    DaemonError::Audit(Box::new(error))
+}
+
 impl Reader {
-    pub(super) fn open(kernel: &Kernel, _state: &Path) -> Result<Self, DaemonError> {
+    pub(super) fn open(kernel: &Kernel, state: &Path, cgroups: &Path) -> Result<Self, DaemonError> {
         let ring = kernel.events().map_err(doing("open the event ring"))?;
         let wait = ring
             .as_fd()
             .try_clone_to_owned()
             .and_then(sys::wait_on)
             .map_err(doing("wait for the event ring"))?;
-        Ok(Self { wait, ring })
+        let host = Host::read().map_err(doing("read the host's name and boot id"))?;
+        let identity = Identity::open(&state.join("keys"), host.clone()).map_err(audit)?;
+        let (log, opened) = Log::open(&state.join("audit"), identity, Options::default()).map_err(audit)?;
+        if opened.cut > 0 || opened.broken.is_some() {
+            warn!(?opened, "the audit log was not whole; a record says so");
+        }
+        let mut scribe = Scribe::new(PlanNames::default(), host, cgroups)
+            .map_err(|errno| doing("read the clock")(errno.into()))?;
+        if kernel.adopted {
+            scribe.resume(log.sequences());
+        }
+        let pending = vec![scribe.note("daemon-start", Vec::new())];
+        let (learned, checkpoint) = (0, Instant::now());
+        Ok(Self { wait, ring, scribe, log, pending, learned, checkpoint, dirty: false, refused: false })
     }
 
     /// Waits until there is something to read.
@@ -42,15 +77,82 @@ impl Reader {
         Ok(())
     }
 
-    /// Takes everything out of the ring.
-    pub(super) fn drain(&mut self, _plan: &Plan) -> Result<(), DaemonError> {
-        while let Some(item) = self.ring.next() {
-            tracing::debug!(len = item.len(), "event");
+    /// Takes everything out of the ring, as long as the log takes it. While it does not, nothing is read: the ring
+    /// fills up, and each policy's `on_loss` decides.
+    pub(super) fn drain(&mut self, plan: &Plan) -> Result<(), DaemonError> {
+        if self.learned != plan.generation {
+            self.scribe.names.learn(plan);
+            self.learned = plan.generation;
+            self.pending.push(self.generation(plan));
+        }
+        loop {
+            while self.pending.len() < BATCH
+                && let Some(entry) = self.ring.next()
+            {
+                self.scribe.take(&entry, &mut self.pending);
+            }
+            if self.pending.len() < BATCH {
+                self.scribe.settle(&mut self.pending);
+            }
+            if self.pending.is_empty() || !self.write() {
+                break;
+            }
+        }
+        if self.dirty && !self.refused && self.checkpoint.elapsed() >= CHECKPOINT {
+            let done = self.log.checkpoint();
+            self.told(done);
+            (self.checkpoint, self.dirty) = (Instant::now(), false);
         }
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Result<(), DaemonError> {
-        Ok(())
+    /// Which policies decide from here on.
+    fn generation(&self, plan: &Plan) -> Record {
+        let policies: Vec<String> = plan
+            .units
+            .iter()
+            .filter(|unit| unit.profile.is_none())
+            .map(|unit| format!("{}={}", unit.name(), unit.policy.mode))
+            .collect();
+        self.scribe.note(
+            "generation",
+            vec![
+                ("generation", Value::Number(plan.generation)),
+                ("policies", Value::Text(policies.join(" "))),
+                ("policies_sha256", Value::Text(Hash(plan.sha256).to_string())),
+            ],
+        )
+    }
+
+    /// Writes what is pending; false if the log has no room for it.
+    fn write(&mut self) -> bool {
+        let done = self.log.append(&self.pending);
+        let done = self.told(done);
+        if done {
+            self.pending.clear();
+            self.dirty = true;
+        }
+        done
+    }
+
+    /// Says once that the log cannot be written, and once that it can be again.
+    fn told(&mut self, done: Result<(), LogError>) -> bool {
+        match done {
+            Ok(()) if self.refused => info!("the audit log is written again"),
+            Ok(()) => {}
+            Err(ref refused) if !self.refused => {
+                error!(error = %chain(refused), "the audit log cannot be written; events wait in the kernel");
+            }
+            Err(_) => {}
+        }
+        self.refused = done.is_err();
+        done.is_ok()
+    }
+
+    pub(super) fn finish(mut self) -> Result<(), DaemonError> {
+        self.scribe.finish(&mut self.pending);
+        self.pending.push(self.scribe.note("daemon-stop", Vec::new()));
+        self.log.append(&self.pending).map_err(audit)?;
+        self.log.checkpoint().map_err(audit)
     }
 }
