@@ -4,6 +4,7 @@
 //! Each test runs in a process of its own, as root, in a guest it may change as it likes: whatever it leaves
 //! behind that another test could trip over (programs attached, cgroups with tasks) it must remove itself.
 
+mod demo;
 mod host;
 mod refuse;
 mod runner;
@@ -16,7 +17,7 @@ pub use runner::main;
 
 /// Every test of every concern, in the order in which they run.
 fn suites() -> impl Iterator<Item = &'static Test> {
-    [host::TESTS, refuse::TESTS].into_iter().flatten()
+    [host::TESTS, refuse::TESTS, demo::TESTS].into_iter().flatten()
 }
 
 /// One test. The name is a sentence that says what is true when it passes.
@@ -34,8 +35,10 @@ pub enum On {
     Every,
     /// Where guard enforces: 6.1 and newer.
     Supported,
-    /// Where guard must refuse.
+    /// Where guard must refuse: the kernel is too old.
     TooOld,
+    /// Where guard must refuse: the kernel is new enough, but runs no BPF security module.
+    WithoutBpf,
 }
 
 impl Test {

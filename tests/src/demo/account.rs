@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -12,8 +14,23 @@ use super::attempts::{ATTEMPTS, Attempt, DOWNLOADED, Expect};
 /// Where guard keeps its audit log.
 const AUDIT: &str = "/var/lib/guard/audit";
 
-/// Every record, in the order of the log.
+/// How long the daemon may take to write down what the kernel has told it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Every record, once there is one for each attempt or the daemon had time enough to write it.
 pub(super) fn records() -> Result<Vec<Value>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let records = read_log()?;
+        if Instant::now() >= deadline || ATTEMPTS.iter().all(|attempt| find(attempt, &records).is_some()) {
+            return Ok(records);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The log as it is now, oldest record first; a line that is still being written is left out.
+fn read_log() -> Result<Vec<Value>> {
     let entries = match fs::read_dir(AUDIT) {
         Ok(entries) => entries,
         // Every attempt will then say that it left no record.
@@ -25,7 +42,8 @@ pub(super) fn records() -> Result<Vec<Value>> {
     let mut records = Vec::new();
     for file in files.iter().filter(|file| is_log(file)) {
         let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-        for line in text.lines() {
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        for line in whole.lines() {
             records
                 .push(serde_json::from_str(line).with_context(|| format!("a line of {}", file.display()))?);
         }
@@ -34,7 +52,7 @@ pub(super) fn records() -> Result<Vec<Value>> {
 }
 
 fn is_log(path: &Path) -> bool {
-    path.extension().is_some_and(|ext| ext == "ndjson" || ext == "jsonl" || ext == "log")
+    path.extension().is_some_and(|ext| ext == "ndjson")
 }
 
 /// One line for each attempt; whether all came out as the policy says and left their record.
