@@ -75,16 +75,24 @@ fn retain_special(nfa: &Nfa, groups: &[Group], base: Answer, set: &mut Vec<u32>)
                     && settles(item.group, false).is_none_or(|settler| settler == id)
             })
     };
-    let kept: Vec<u32> = set.iter().copied().filter(|&id| wanted(id)).collect();
-    // Exceptions count for as long as something kept could make their group match. Where a group is excepted
-    // for good, the one node that says so is enough.
-    let counts = |id: u32, group: u32| {
-        settles(group, true).is_none_or(|settler| settler == id)
-            && beats(&groups[group as usize], base)
-            && kept.iter().any(|&other| has(node(other), group, false))
-    };
-    set.retain(|&id| {
-        kept.binary_search(&id).is_ok()
-            || node(id).special.iter().any(|item| item.against && counts(id, item.group))
-    });
+    let mut kept: Vec<u32> = set.iter().copied().filter(|&id| wanted(id)).collect();
+    // Exceptions count for as long as something kept could make their group match, be it kept for another's
+    // sake. Where a group is excepted for good, the one node that says so is enough.
+    loop {
+        let counts = |id: u32, group: u32| {
+            settles(group, true).is_none_or(|settler| settler == id)
+                && beats(&groups[group as usize], base)
+                && kept.iter().any(|&other| has(node(other), group, false))
+        };
+        let before = kept.len();
+        let exceptions = |id: u32| node(id).special.iter().any(|item| item.against && counts(id, item.group));
+        let more: Vec<u32> =
+            set.iter().copied().filter(|id| !kept.contains(id)).filter(|&id| exceptions(id)).collect();
+        kept.extend(more);
+        if kept.len() == before {
+            break;
+        }
+    }
+    kept.sort_unstable();
+    *set = kept;
 }
