@@ -1,16 +1,12 @@
 //! The plan answers what the oracle answers.
 
-use std::sync::Arc;
-
-use guard_common::abi::Verdict;
-use guard_common::table::Answer;
 use guard_tests::oracle::generate;
 use guard_tests::oracle::judge::{By, Expected, Joined, judge};
 use guard_tests::oracle::lower;
 use guard_tests::oracle::model::{Attempt, Document};
 use guard_tests::oracle::random::Random;
 use guard_userspace::compile::explain::Cause;
-use guard_userspace::compile::{IdMap, Naming, Plan, compile};
+use guard_userspace::compile::{IdMap, Plan, compile};
 
 /// Sets of policies, and attempts on each: 240,000 in all.
 const SETS: u64 = 1200;

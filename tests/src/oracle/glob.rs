@@ -1,6 +1,10 @@
 //! What a glob means: `**` any depth, `*` and `?` inside a component, `[a-z]`, `{a,b}`; a bare directory does not
 //! match what is below it.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
 #[derive(Debug, Clone, PartialEq)]
 enum Part {
     Byte(u8),
@@ -20,12 +24,28 @@ pub fn text(glob: &str, text: &[u8]) -> bool {
     matches(glob, text, false)
 }
 
+type Choices = Rc<Vec<Vec<Part>>>;
+
+thread_local! {
+    /// What globs mean is worked out once: the baseline's are asked about again and again.
+    static KNOWN: RefCell<HashMap<(bool, String), Choices>> = RefCell::default();
+}
+
 fn matches(glob: &str, bytes: &[u8], path: bool) -> bool {
-    let mut rest = glob.as_bytes();
-    let alternatives = choices(&mut rest, path, false);
-    alternatives
-        .iter()
-        .any(|parts| walk(parts, bytes, path, &mut vec![None; (parts.len() + 1) * (bytes.len() + 1)]))
+    let key = (path, glob.to_owned());
+    let all = KNOWN.with_borrow_mut(|known| {
+        Rc::clone(known.entry(key).or_insert_with(|| Rc::new(choices(&mut glob.as_bytes(), path, false))))
+    });
+    all.iter().any(|parts| {
+        // The bytes before the first wildcard settle most questions.
+        let plain = parts.iter().take_while(|part| matches!(part, Part::Byte(_))).count();
+        let begins = plain <= bytes.len()
+            && parts[..plain].iter().zip(bytes).all(|(part, byte)| *part == Part::Byte(*byte));
+        begins && {
+            let (parts, bytes) = (&parts[plain..], &bytes[plain..]);
+            walk(parts, bytes, path, &mut vec![None; (parts.len() + 1) * (bytes.len() + 1)])
+        }
+    })
 }
 
 /// Every way to choose one branch of each brace, up to the end or to the `,` or `}` that ends a branch.
