@@ -1,7 +1,7 @@
 //! Events → records → a log that cannot be changed unseen, and everything that reads it back.
 //!
 //! In the order of the data's way: [`Scribe`] (an event and what its numbers are called → [`Record`]) → `line` (→ one
-//! line of JSON) → [`Log`] (→ hash chain, segments, checkpoints) → everything that reads it back.
+//! line of JSON) → [`Log`] (→ hash chain, segments, checkpoints) → [`verify`] and whatever else reads it back.
 //! The format is `docs/audit-format.md`; the verifier in `tests/verify` was written from that page alone.
 
 mod clock;
@@ -16,6 +16,7 @@ mod reasons;
 mod record;
 mod scribe;
 mod seal;
+pub mod verify;
 
 pub use clock::{Clock, timestamp};
 pub use escape::{escape, unescape};

@@ -1,5 +1,6 @@
 //! The command line: one subcommand per file.
 
+mod audit;
 mod daemon;
 mod places;
 mod policy;
@@ -27,6 +28,9 @@ enum Command {
     Daemon(daemon::Args),
     /// Say what is enforced, as the kernel holds it
     Status(status::Args),
+    /// Verify and ask the audit log
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Check, test, explain, compare and format policies; needs no root and no daemon
     #[command(subcommand)]
     Policy(policy::Command),
@@ -56,6 +60,7 @@ pub(crate) fn run() -> ExitCode {
     let ending = match Cli::parse().command {
         Command::Daemon(args) => args.run(),
         Command::Status(args) => args.run(),
+        Command::Audit(command) => command.run(),
         Command::Policy(command) => command.run(),
     };
     match ending {

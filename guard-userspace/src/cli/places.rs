@@ -4,6 +4,10 @@ use anyhow::Context;
 
 pub(crate) const POLICIES: &str = "/etc/guard/policies";
 pub(crate) const STATE: &str = "/var/lib/guard";
+/// The audit log's segments, below the state.
+pub(crate) const AUDIT: &str = "/var/lib/guard/audit";
+/// What signs them, and what they are checked against.
+pub(crate) const KEYS: &str = "/var/lib/guard/keys";
 pub(crate) const RUN: &str = "/run/guard";
 pub(crate) const PINS: &str = "/sys/fs/bpf/guard";
 
