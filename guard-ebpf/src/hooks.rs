@@ -17,6 +17,8 @@ mod net_listen;
 mod task;
 mod unix;
 
+pub(crate) use argv::Pending;
+
 use guard_common::abi::{Action, BoundaryItem, CAPS_KEPT, EventFlags, EventKind, Op, Reason, Site, Verdict};
 use guard_common::table::{self, Answer, DomainFlags, Words};
 
@@ -63,6 +65,40 @@ fn judge_place(task: Ptr, mount: Ptr, dentry: Ptr, case: u64, session: u64) -> i
         return refuse(arena, case);
     }
     let end = object::ended(object::spell(scratch, task, at.mount_address(), at.root(), dentry as u64));
+    judge_end(task, scratch, arena, case, session, end, digest(dentry, session))
+}
+
+/// Decides under one name of a file; negative if the file has no name through this mount.
+#[inline(always)]
+fn decide_spelt(
+    task: Ptr,
+    scratch: *mut Scratch,
+    mount: u64,
+    root: u64,
+    dentry: u64,
+    case: u64,
+    session: u64,
+) -> i64 {
+    let end = object::ended(object::spell(scratch, task, mount, root, dentry));
+    if end == End::NoPath {
+        return -1;
+    }
+    let Some(arena) = Arena::live() else { return 1 };
+    let refused = judge_end(task, scratch, arena, case, session, end, 0);
+    i64::from(refused != 0)
+}
+
+/// Decides once the walk has ended, one way or another.
+#[inline(always)]
+fn judge_end(
+    task: Ptr,
+    scratch: *mut Scratch,
+    arena: Arena,
+    case: u64,
+    session: u64,
+    end: End,
+    digest: u64,
+) -> i64 {
     let action = (case >> 32) as u32 & 7;
     if end == End::NoPath && (action == Action::Read as u32 || action == Action::Write as u32) {
         // Pipes, sockets and the like have no name that a rule could mean.
@@ -77,7 +113,7 @@ fn judge_place(task: Ptr, mount: Ptr, dentry: Ptr, case: u64, session: u64) -> i
         end.reason() as u64
     };
     let reason = if reason == 0 && end == End::NoPath { Reason::NoPath as u64 | DECIDED } else { reason };
-    settle(task, scratch, case, session, reason | digest(dentry, session) << 32)
+    settle(task, scratch, case, session, reason | digest << 32)
 }
 
 /// The reason comes with a decision in the scratch space.
@@ -133,6 +169,10 @@ pub(crate) fn settle(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, 
     facts.op = (case >> 40) as u8;
     facts.detail = reason >> 32;
     facts.flags |= if case & ADDRESS != 0 { EventFlags::ADDRESS } else { 0 };
+    if decision.needs_args && decided && facts.errno == 0 {
+        // Not final: argv speaks next, and then it is recorded.
+        return 0;
+    }
     tally(&facts);
     if facts.errno == 0 && facts.flags & EventFlags::SHADOWED == 0 && !records(flags, &facts, reason >> 32) {
         return 0;

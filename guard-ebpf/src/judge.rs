@@ -4,7 +4,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated as helpers;
-use guard_common::abi::{Action, Reason, Site};
+use guard_common::abi::{Action, Reason, Site, Verdict};
 use guard_common::decide::Decision;
 use guard_common::limits::{ARENA_MASK, PATH_MAX, POLICIES_PER_DOMAIN};
 use guard_common::table::{self, Answer, DomainFlags, Words};
@@ -109,20 +109,37 @@ unsafe extern "C" fn consult(n: u64, context: *mut c_void) -> i64 {
     let flags = (arena.word(at + table::domain::POLICIES + n) >> 32) as u32;
     run(arena, scratch, starts as u32);
     let first = state_answer(arena, scratch);
+    keep_state(scratch, n * 2);
     run(arena, scratch, (starts >> 32) as u32);
     let second = state_answer(arena, scratch);
+    keep_state(scratch, n * 2 + 1);
+    // Where argv has yet to speak, the default has not been reached.
+    let waits = first.needs_args() || second.needs_args();
+    let default = if waits { Answer::new(Verdict::Allow, Answer::RULE_DEFAULT, 0) } else { default };
     let mut decision = so_far(scratch);
     decision.add(n as u8, flags, first, second, default);
     keep(scratch, &decision);
     0
 }
 
-fn begin(scratch: *mut Scratch) {
+#[inline(always)]
+fn keep_state(scratch: *mut Scratch, automaton: u32) {
+    let at = kernel::masked(u64::from(automaton), POLICIES_PER_DOMAIN as u64 * 2 - 1) as usize;
+    // SAFETY: a map value; the index is masked.
+    unsafe {
+        let state = get(&raw const (*scratch).state) as u32;
+        put((&raw mut (*scratch).states).cast::<u32>().add(at), state);
+    }
+}
+
+/// Before any policy has spoken.
+#[inline(always)]
+pub(crate) fn begin(scratch: *mut Scratch) {
     keep(scratch, &Decision::START);
 }
 
 #[inline(always)]
-fn so_far(scratch: *mut Scratch) -> Decision {
+pub(crate) fn so_far(scratch: *mut Scratch) -> Decision {
     // SAFETY: `scratch` is a map value.
     let outcome = unsafe { get(&raw const (*scratch).decision) };
     Decision {
@@ -135,7 +152,7 @@ fn so_far(scratch: *mut Scratch) -> Decision {
 }
 
 #[inline(always)]
-fn keep(scratch: *mut Scratch, decision: &Decision) {
+pub(crate) fn keep(scratch: *mut Scratch, decision: &Decision) {
     let outcome = Outcome {
         answer: decision.answer.0,
         shadow: decision.shadow.0,

@@ -45,6 +45,8 @@ words! {
     MOUNT_LOCK;
     /// The bit of `struct sock` that is set on the kernel's own sockets.
     SOCK_KERNEL_BIT;
+    /// 1 where `inode_setattr` has an argument in front of the dentry.
+    SETATTR_SHIFT;
     /// Random key of the digests in `SEEN`.
     DIGEST_KEY;
 }

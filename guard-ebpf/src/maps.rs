@@ -7,6 +7,7 @@ use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::{CgroupEntry, Control, InodeKey, Label, Site};
 use guard_common::limits;
 
+use crate::hooks::Pending;
 use crate::object::Scratch;
 
 /// A BTF-described map of any kind. aya's own types know neither task storage nor arrays of maps.
@@ -153,6 +154,8 @@ maps! {
     LABELS: Map<TASK_STORAGE, i32, Label, 0, NO_PREALLOC>;
     /// Room to spell a path, one for each task: a per-CPU buffer lets a preempting task overwrite it.
     SCRATCH: Map<TASK_STORAGE, i32, Scratch, 0, NO_PREALLOC>;
+    /// An exec that waits for its argv, one for each task that needs it.
+    EXECS: Map<TASK_STORAGE, i32, Pending, 0, NO_PREALLOC>;
     /// Allows already recorded, for `allows: first`.
     SEEN: Map<LRU_HASH, u64, u64, { limits::SEEN as usize }, 0>;
     /// Events to the daemon.

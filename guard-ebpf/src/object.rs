@@ -6,7 +6,7 @@ use core::ptr;
 
 use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::{Event, Reason, Site};
-use guard_common::limits::{NAME_MAX, PATH_MAX, WALK_STEPS};
+use guard_common::limits::{NAME_MAX, PATH_MAX, POLICIES_PER_DOMAIN, WALK_STEPS};
 
 use crate::emit::SLACK;
 use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
@@ -27,8 +27,27 @@ pub(crate) struct Scratch {
     pub(crate) start: u64,
     /// State of the automaton.
     pub(crate) state: u64,
+    /// The states that the automata of the last decision ended in, two for each joined policy.
+    pub(crate) states: [u32; POLICIES_PER_DOMAIN * 2],
     /// See `judge`.
     pub(crate) decision: crate::judge::Outcome,
+    /// See `hooks::meta`.
+    pub(crate) search: Search,
+}
+
+/// Names of one file that are tried, when only its dentry is known.
+pub(crate) const SEARCHED: usize = 8;
+
+/// A search for the mounts through which a task can see a file system.
+#[repr(C)]
+pub(crate) struct Search {
+    pub(crate) list: u64,
+    pub(crate) cursor: u64,
+    pub(crate) namespace: u64,
+    pub(crate) found: u64,
+    pub(crate) decided: u64,
+    pub(crate) refused: u64,
+    pub(crate) mounts: [u64; SEARCHED],
 }
 
 /// A walk's state. It lives in memory, because tracked in registers it multiplies the verifier's states.

@@ -41,6 +41,23 @@ pub(crate) fn inside() -> Option<Subject> {
     Some(Subject { task, domain: label.domain, session: label.session })
 }
 
+/// The running task, if it has a label of its own that counts: for sleepable programs, whose verifier does
+/// not trust the way to the group leader, and for hooks before which another one has settled the label.
+#[inline(always)]
+pub(crate) fn labelled() -> Option<Subject> {
+    let task = kernel::current();
+    let label = label_of(task);
+    if label.is_null() {
+        return None;
+    }
+    // SAFETY: not null, a label in task storage.
+    let label = unsafe { *label };
+    if label.domain == 0 || label.flags & LabelFlags::PENDING != 0 {
+        return None;
+    }
+    Some(Subject { task, domain: label.domain, session: label.session })
+}
+
 /// The label of the running task, taken from its leader or its cgroup if it has none of its own; null
 /// outside.
 #[inline(never)]

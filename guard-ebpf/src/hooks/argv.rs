@@ -1,13 +1,303 @@
 //! Rules with `args:`: argv is read from the new image, after the point where the agent could change it and
 //! before its first instruction.
+//!
+//! The path alone decides first; where a rule asks for argv, the automata's states are kept and go on over
+//! argv once the new image has it. Then the exec can no longer fail, so a refusal ends the process: nothing
+//! of the program has run.
 
-use crate::kernel::Ptr;
-use crate::subject::Subject;
+use core::ffi::c_void;
+use core::ptr;
 
+use aya_ebpf::helpers::generated as helpers;
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use guard_common::abi::{Action, Op, Reason, Site};
+use guard_common::limits::{PATH_MAX, POLICIES_PER_DOMAIN};
+use guard_common::table::{self, Answer, Words};
+
+use crate::hooks::{DECIDED, pack, returned, settle};
+use crate::judge::{self, Arena};
+use crate::kernel::{self, Ptr, count, follow, get, load, off, put};
+use crate::maps::EXECS;
+use crate::object::{self, End, Place};
+use crate::subject::{self, Subject};
+
+/// Automata of one domain: two for each joined policy.
+const AUTOMATA: usize = POLICIES_PER_DOMAIN * 2;
+/// A script and its interpreter.
+const LEVELS: usize = 2;
+/// How much of argv is read. A longer one cannot be judged, and is refused.
+const ARGV: usize = 4096;
+const SIGKILL: u32 = 9;
+
+/// An exec that waits for its argv.
+#[repr(C)]
+pub(crate) struct Pending {
+    levels: u64,
+    /// argc as each level had it: the kernel puts an interpreter's words in front of a script's.
+    argc: [u64; LEVELS],
+    states: [u32; AUTOMATA * LEVELS],
+    /// Where the words to be judged begin and end.
+    from: u64,
+    to: u64,
+    nuls: u64,
+    skip: u64,
+    words: u64,
+    length: u64,
+    state: u64,
+    bytes: [u8; ARGV],
+}
+
+/// The running task's pending exec, null if there is none.
 #[inline(always)]
-pub(crate) fn forget(_task: Ptr) {}
+fn pending(task: Ptr, create: u64) -> *mut Pending {
+    // SAFETY: `task` is typed; no initial value.
+    unsafe {
+        helpers::bpf_task_storage_get(EXECS.as_ptr(), task.cast_mut().cast(), ptr::null_mut(), create).cast()
+    }
+}
 
+/// A new exec begins; what an earlier, failed one left is void.
 #[inline(always)]
-pub(crate) fn expect(_subject: Subject, _bprm: Ptr) -> i32 {
+pub(crate) fn forget(task: Ptr) {
+    let pending = pending(task, 0);
+    if !pending.is_null() {
+        // SAFETY: not null, a map value.
+        unsafe { put(&raw mut (*pending).levels, 0) };
+    }
+}
+
+/// Keeps the automata's states if the decision in the scratch space waits for argv.
+#[inline(always)]
+pub(crate) fn expect(subject: Subject, bprm: Ptr) -> i32 {
+    let scratch = object::scratch(subject.task);
+    if scratch.is_null() || !judge::decision(scratch).needs_args {
+        return 0;
+    }
+    let pending = pending(subject.task, 1);
+    if pending.is_null() {
+        count(Site::ScratchFailed);
+        return returned(1);
+    }
+    // SAFETY: not null, a map value.
+    let level = unsafe { get(&raw const (*pending).levels) };
+    if level >= LEVELS as u64 {
+        count(Site::ArgvFailed);
+        return returned(1);
+    }
+    let level = kernel::masked(level, LEVELS as u64 - 1) as usize;
+    // SAFETY: the masked level is inside the arrays.
+    unsafe {
+        put(
+            (&raw mut (*pending).argc).cast::<u64>().add(level),
+            u64::from(load::<u32>(bprm, off!(BPRM_ARGC))),
+        );
+        let mut i = 0;
+        while i < AUTOMATA {
+            let state = get((&raw const (*scratch).states).cast::<u32>().add(i));
+            put((&raw mut (*pending).states).cast::<u32>().add(level * AUTOMATA + i), state);
+            i += 1;
+        }
+        put(&raw mut (*pending).levels, level as u64 + 1);
+    }
     0
 }
+
+/// `void bprm_committed_creds(const struct linux_binprm *bprm)`
+#[lsm(hook = "bprm_committed_creds", sleepable)]
+pub(crate) fn bprm_committed_creds(ctx: LsmContext) -> i32 {
+    let Some(subject) = subject::labelled() else { return 0 };
+    let pending = pending(subject.task, 0);
+    // SAFETY: checked for null.
+    if pending.is_null() || unsafe { get(&raw const (*pending).levels) } == 0 {
+        return 0;
+    }
+    let bprm: Ptr = ctx.arg(0);
+    if judge_argv(subject, bprm, pending) != 0 {
+        // Single-threaded here: the other threads died before the new image was committed.
+        // SAFETY: takes a number.
+        if unsafe { helpers::bpf_send_signal(SIGKILL) } != 0 {
+            count(Site::SignalFailed);
+        }
+    }
+    0
+}
+
+/// What the loops below share.
+struct Context {
+    arena: Arena,
+    pending: *mut Pending,
+    scratch: *mut object::Scratch,
+    domain: u32,
+}
+
+#[inline(always)]
+fn judge_argv(subject: Subject, bprm: Ptr, pending: *mut Pending) -> i64 {
+    let scratch = object::scratch(subject.task);
+    let Some(arena) = Arena::live() else { return 1 };
+    if scratch.is_null() {
+        return 1;
+    }
+    let at = Place::of_file(follow(bprm, off!(BPRM_FILE)));
+    let end = object::spell(scratch, subject.task, at.mount_address(), at.root(), at.dentry as u64);
+    if object::ended(end) != End::Done {
+        crate::emit::no_object(scratch);
+    }
+    let mut why = 0;
+    if read_argv(bprm, pending) {
+        judge::begin(scratch);
+        let mut context = Context { arena, pending, scratch, domain: subject.domain };
+        // SAFETY: the callback takes the context it is given here.
+        unsafe {
+            helpers::bpf_loop(
+                (LEVELS * POLICIES_PER_DOMAIN) as u32,
+                consult as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
+                (&raw mut context).cast(),
+                0,
+            );
+        }
+        why |= DECIDED;
+    } else {
+        count(Site::ArgvFailed);
+        why = Reason::ArgvTooLong as u64;
+    }
+    settle(subject.task, scratch, pack(subject, Action::Exec, Op::Argv), subject.session, why)
+}
+
+/// Reads the new image's argv: the strings lie one after the other below `bprm->exec`.
+#[inline(always)]
+fn read_argv(bprm: Ptr, pending: *mut Pending) -> bool {
+    let (from, end): (u64, u64) = (load(bprm, off!(BPRM_P)), load(bprm, off!(BPRM_EXEC)));
+    let mut length = end.wrapping_sub(from);
+    if length > ARGV as u64 {
+        length = ARGV as u64;
+    }
+    // SAFETY: a map value, which has room for `length` bytes.
+    let failed = unsafe {
+        put(&raw mut (*pending).length, length);
+        put(&raw mut (*pending).words, u64::from(load::<u32>(bprm, off!(BPRM_ARGC))));
+        helpers::bpf_copy_from_user((&raw mut (*pending).bytes).cast(), length as u32, from as *const c_void)
+    };
+    failed == 0
+}
+
+/// One policy at one level.
+unsafe extern "C" fn consult(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context is the one `judge_argv` gives.
+    let (arena, pending, scratch, domain) = unsafe {
+        let context = context.cast::<Context>();
+        ((*context).arena, (*context).pending, (*context).scratch, (*context).domain)
+    };
+    let level = kernel::masked(index / POLICIES_PER_DOMAIN as u64, LEVELS as u64 - 1) as usize;
+    let n = kernel::masked(index, POLICIES_PER_DOMAIN as u64 - 1) as u32;
+    // SAFETY: a map value.
+    if level as u64 >= unsafe { get(&raw const (*pending).levels) } {
+        return 1;
+    }
+    if n >= arena.flags(domain).policies() {
+        return 0;
+    }
+    find_words(pending, level);
+    let starts_at = table::starts_at(domain, Action::Exec, n);
+    let default = Answer(arena.word(starts_at + 1) as u32);
+    let flags = (arena.word(table::domain_at(domain) + table::domain::POLICIES + n) >> 32) as u32;
+    let first = run(context, arena, pending, level * AUTOMATA + n as usize * 2);
+    let second = run(context, arena, pending, level * AUTOMATA + n as usize * 2 + 1);
+    let mut decision = judge::so_far(scratch);
+    decision.add(n as u8, flags, first, second, default);
+    judge::keep(scratch, &decision);
+    0
+}
+
+/// Finds where this level's own words after the first begin, and where argv ends.
+#[inline(always)]
+fn find_words(pending: *mut Pending, level: usize) {
+    // SAFETY: a map value; the level is masked.
+    unsafe {
+        let argc = get((&raw const (*pending).argc).cast::<u64>().add(level));
+        let words = get(&raw const (*pending).words);
+        put(&raw mut (*pending).skip, words - argc + 1);
+        put(&raw mut (*pending).nuls, 0);
+        put(&raw mut (*pending).from, 0);
+        put(&raw mut (*pending).to, 0);
+        let mut context = pending;
+        helpers::bpf_loop(
+            ARGV as u32,
+            scan as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
+    }
+}
+
+unsafe extern "C" fn scan(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context is the one `find_words` gives; the index is masked to the bytes.
+    unsafe {
+        let pending = *context.cast::<*mut Pending>();
+        if index >= get(&raw const (*pending).length) {
+            return 1;
+        }
+        let at = kernel::masked(index, ARGV as u64 - 1) as usize;
+        if get((&raw const (*pending).bytes).cast::<u8>().add(at)) != 0 {
+            return 0;
+        }
+        let nuls = get(&raw const (*pending).nuls) + 1;
+        put(&raw mut (*pending).nuls, nuls);
+        if nuls == get(&raw const (*pending).skip) {
+            put(&raw mut (*pending).from, index + 1);
+        }
+        if nuls == get(&raw const (*pending).words) {
+            put(&raw mut (*pending).to, index + 1);
+            return 1;
+        }
+    }
+    0
+}
+
+/// Goes on with one automaton from the state it had after the path.
+#[inline(always)]
+fn run(context: *mut c_void, arena: Arena, pending: *mut Pending, automaton: usize) -> Answer {
+    let automaton = kernel::masked(automaton as u64, (AUTOMATA * LEVELS) as u64 - 1) as usize;
+    // SAFETY: a map value; the index is masked.
+    unsafe {
+        let state = get((&raw const (*pending).states).cast::<u32>().add(automaton));
+        if state == table::DEAD {
+            return Answer::NONE;
+        }
+        if !table::answer(&arena, state).needs_args() {
+            return table::answer(&arena, state);
+        }
+        if get(&raw const (*pending).to) == 0 {
+            // argv does not end where guard can see it: no word is known, so no reading is certain.
+            count(Site::ArgvFailed);
+            return Answer::new(guard_common::abi::Verdict::Block, Answer::RULE_UNKNOWN, 0);
+        }
+        put(&raw mut (*pending).state, u64::from(table::step(&arena, state, 0)));
+        helpers::bpf_loop(
+            ARGV as u32,
+            step as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
+            context,
+            0,
+        );
+        table::answer(&arena, get(&raw const (*pending).state) as u32).with_args(false)
+    }
+}
+
+unsafe extern "C" fn step(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context is the one `judge_argv` gives; the index is masked to the bytes.
+    unsafe {
+        let context = context.cast::<Context>();
+        let (arena, pending) = ((*context).arena, (*context).pending);
+        let at = get(&raw const (*pending).from) + index;
+        if at >= get(&raw const (*pending).to) {
+            return 1;
+        }
+        let at = kernel::masked(at, ARGV as u64 - 1) as usize;
+        let byte = get((&raw const (*pending).bytes).cast::<u8>().add(at));
+        let state = table::step(&arena, get(&raw const (*pending).state) as u32, byte);
+        put(&raw mut (*pending).state, u64::from(state));
+    }
+    0
+}
+
+const _: () = assert!(ARGV == PATH_MAX);

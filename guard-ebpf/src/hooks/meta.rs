@@ -1,1 +1,235 @@
-//! Metadata by dentry alone: these hooks do not know the mount.
+//! Metadata by dentry alone: these hooks do not know the mount, so the change is decided under every name
+//! that the task's mount namespace has for the file, and the strictest counts.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated as helpers;
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use guard_common::abi::offsets::ABSENT;
+use guard_common::abi::{Action, BoundaryItem, Op, Reason, Site};
+
+use crate::hooks::{boundary, decide_spelt, pack, place, returned, settle};
+use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
+use crate::object::{self, Place, Scratch};
+use crate::subject::{self, Subject};
+
+/// Mounts of one file system that are looked at. A host with more in one list blocks, and says so.
+const MOUNTS: u32 = 4096;
+
+const ATTR_MODE: u32 = 1;
+const ATTR_UID: u32 = 2;
+const ATTR_GID: u32 = 4;
+const ATTR_SIZE: u32 = 8;
+const ATTR_ATIME: u32 = 16;
+const ATTR_MTIME: u32 = 32;
+
+/// `int inode_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr)`; without the first
+/// argument up to 6.2. Mode, owner and size have hooks that know the mount; times have only this.
+#[lsm(hook = "inode_setattr")]
+pub(crate) fn inode_setattr(ctx: LsmContext) -> i32 {
+    let Some(subject) = subject::inside() else { return 0 };
+    // All three slots are read, then two are chosen: the verifier takes no access to a computed slot. Where
+    // there are two arguments the third slot is the return value so far.
+    let (zeroth, first, second): (Ptr, Ptr, Ptr) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    let (dentry, attributes) = if off!(SETATTR_SHIFT) == 1 { (first, second) } else { (zeroth, first) };
+    let valid: u32 = load(attributes, off!(IATTR_VALID));
+    if valid & (ATTR_MODE | ATTR_UID | ATTR_GID | ATTR_SIZE) != 0 || valid & (ATTR_ATIME | ATTR_MTIME) == 0 {
+        return 0;
+    }
+    by_dentry(subject, Op::Times, dentry)
+}
+
+macro_rules! changes {
+    ($($(#[$doc:meta])* $hook:ident $name:literal $at:literal $op:ident;)*) => {
+        $(
+            $(#[$doc])*
+            #[lsm(hook = $name)]
+            pub(crate) fn $hook(ctx: LsmContext) -> i32 {
+                match subject::inside() {
+                    Some(subject) => by_dentry(subject, Op::$op, ctx.arg($at)),
+                    None => 0,
+                }
+            }
+        )*
+    };
+}
+
+changes! {
+    /// `int inode_setxattr(struct mnt_idmap *idmap, struct dentry *dentry, const char *name, …)`
+    inode_setxattr "inode_setxattr" 1 Xattr;
+    /// `int inode_removexattr(struct mnt_idmap *idmap, struct dentry *dentry, const char *name)`
+    inode_removexattr "inode_removexattr" 1 Xattr;
+    /// `int inode_set_acl(struct mnt_idmap *idmap, struct dentry *dentry, const char *acl_name, …)`, from 6.2 on.
+    inode_set_acl "inode_set_acl" 1 Acl;
+    /// `int inode_remove_acl(struct mnt_idmap *idmap, struct dentry *dentry, const char *acl_name)`
+    inode_remove_acl "inode_remove_acl" 1 Acl;
+    /// `int inode_file_setattr(struct dentry *dentry, struct file_kattr *fa)`, from 6.17 on.
+    inode_file_setattr "inode_file_setattr" 0 Attributes;
+}
+
+/// `int file_ioctl(struct file *file, unsigned int cmd, unsigned long arg)`
+#[lsm(hook = "file_ioctl")]
+pub(crate) fn file_ioctl(ctx: LsmContext) -> i32 {
+    let (file, command): (Ptr, u32) = (ctx.arg(0), ctx.arg(1));
+    ioctl(file, command)
+}
+
+/// `int file_ioctl_compat(struct file *file, unsigned int cmd, unsigned long arg)`: of 32-bit programs.
+#[lsm(hook = "file_ioctl_compat")]
+pub(crate) fn file_ioctl_compat(ctx: LsmContext) -> i32 {
+    let (file, command): (Ptr, u32) = (ctx.arg(0), ctx.arg(1));
+    ioctl(file, command)
+}
+
+#[inline(always)]
+fn ioctl(file: Ptr, command: u32) -> i32 {
+    match command {
+        // TIOCSTI, TIOCLINUX, TIOCSETD, TIOCCONS
+        0x5412 | 0x541c | 0x5423 | 0x541d => match subject::inside() {
+            Some(subject) => boundary(subject, BoundaryItem::TtyInjection, Op::Ioctl, command),
+            None => 0,
+        },
+        // FS_IOC_SETFLAGS and its 32-bit twin, FS_IOC_FSSETXATTR, FS_IOC_SETVERSION and its twin
+        0x4008_6602 | 0x4004_6602 | 0x401c_5820 | 0x4008_7602 | 0x4004_7602 => match subject::inside() {
+            Some(subject) => place(subject, Action::Write, Op::Attributes, Place::of_file(file)),
+            None => 0,
+        },
+        // FIFREEZE, FITHAW, FITRIM
+        0xc004_5877 | 0xc004_5878 | 0xc018_5879 => admin(command),
+        // Reading: FS_IOC_GETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_FIEMAP, FS_IOC_GETVERSION and the clones, whose
+        // target must be open for writing.
+        0x8008_6601 | 0x8004_6601 | 0x801c_581f | 0xc020_660b | 0x8008_7601 | 0x4004_9409 | 0x4020_940d
+        | 0xc018_9436 => 0,
+        // Everything else of ext4 (f), xfs (X), btrfs and fs-verity
+        _ if matches!(command >> 8 & 0xff, 0x66 | 0x58 | 0x94) && command >> 30 & 1 != 0 => admin(command),
+        // Loop and block devices
+        _ if command >> 8 & 0xff == 0x4c || command >> 8 & 0xff == 0x12 && command >> 30 & 1 != 0 => {
+            admin(command)
+        }
+        _ => 0,
+    }
+}
+
+#[inline(always)]
+fn admin(command: u32) -> i32 {
+    match subject::inside() {
+        Some(subject) => boundary(subject, BoundaryItem::FileAdmin, Op::Ioctl, command),
+        None => 0,
+    }
+}
+
+/// What the two loops share.
+struct Search {
+    scratch: *mut Scratch,
+    task: Ptr,
+    dentry: u64,
+    case: u64,
+    session: u64,
+}
+
+/// Decides a change of a file known by its dentry.
+#[inline(always)]
+fn by_dentry(subject: Subject, op: Op, dentry: Ptr) -> i32 {
+    // A stacked file system acts on the file below with the mounter's credentials; the file above has been
+    // decided. Only the kernel lends credentials this way; io_uring's own way to do it is refused.
+    if follow(subject.task, off!(TASK_CRED)) as u64 != follow(subject.task, off!(TASK_REAL_CRED)) as u64 {
+        return 0;
+    }
+    returned(judge_dentry(subject.task, dentry, pack(subject, Action::Write, op), subject.session))
+}
+
+#[inline(never)]
+fn judge_dentry(task: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
+    let scratch = object::scratch(task);
+    if scratch.is_null() {
+        return 1;
+    }
+    let sb = follow(dentry, off!(DENTRY_SB));
+    let list = member(sb, off!(SB_MOUNTS)) as u64;
+    let namespace = follow(follow(task, off!(TASK_NSPROXY)), off!(NSPROXY_MNT)) as u64;
+    let mut search = Search { scratch, task, dentry: dentry as u64, case, session };
+    // SAFETY: a map value.
+    unsafe {
+        put(&raw mut (*scratch).search.list, list);
+        put(&raw mut (*scratch).search.namespace, namespace);
+        put(&raw mut (*scratch).search.cursor, kernel::read::<u64>(list).unwrap_or(0));
+        put(&raw mut (*scratch).search.found, 0);
+        put(&raw mut (*scratch).search.decided, 0);
+        put(&raw mut (*scratch).search.refused, 0);
+        helpers::bpf_loop(
+            MOUNTS,
+            look as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
+            (&raw mut search).cast(),
+            0,
+        );
+        helpers::bpf_loop(
+            get(&raw const (*scratch).search.found) as u32,
+            weigh as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
+            (&raw mut search).cast(),
+            0,
+        );
+        if get(&raw const (*scratch).search.decided) != 0 {
+            return get(&raw const (*scratch).search.refused) as i64;
+        }
+    }
+    count(Site::MountSearchFailed);
+    crate::emit::no_object(scratch);
+    settle(task, scratch, case, session, Reason::PathForeignMount as u64)
+}
+
+/// One mount of the file system: kept if it is in the task's mount namespace.
+unsafe extern "C" fn look(_: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context is the one `judge_dentry` gives.
+    unsafe {
+        let scratch = (*context.cast::<Search>()).scratch;
+        let cursor = get(&raw const (*scratch).search.cursor);
+        // Up to 6.17 a list that ends where it began, later a chain that ends in null.
+        let chained = off!(MOUNT_INSTANCE) == ABSENT;
+        if cursor == 0 || !chained && cursor == get(&raw const (*scratch).search.list) {
+            return 1;
+        }
+        let mount = if chained { cursor } else { cursor - off!(MOUNT_INSTANCE) };
+        let Some(namespace) = kernel::read::<u64>(mount + off!(MOUNT_NS)) else { return 1 };
+        if namespace == get(&raw const (*scratch).search.namespace) {
+            let found = get(&raw const (*scratch).search.found);
+            if found >= object::SEARCHED as u64 {
+                return 1;
+            }
+            let at = kernel::masked(found, object::SEARCHED as u64 - 1) as usize;
+            put((&raw mut (*scratch).search.mounts).cast::<u64>().add(at), mount);
+            put(&raw mut (*scratch).search.found, found + 1);
+        }
+        let next = if chained { cursor + off!(MOUNT_NEXT_FOR_SB) } else { cursor };
+        put(&raw mut (*scratch).search.cursor, kernel::read::<u64>(next).unwrap_or(0));
+    }
+    0
+}
+
+/// The file's name through one of the mounts found, decided.
+unsafe extern "C" fn weigh(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context is the one `judge_dentry` gives.
+    unsafe {
+        let search = context.cast::<Search>();
+        let scratch = (*search).scratch;
+        let at = kernel::masked(index, object::SEARCHED as u64 - 1) as usize;
+        let mount = get((&raw const (*scratch).search.mounts).cast::<u64>().add(at));
+        let Some(root) = kernel::read::<u64>(mount + off!(MOUNT_MNT) + off!(VFSMOUNT_ROOT)) else { return 0 };
+        let refused = decide_spelt(
+            (*search).task,
+            scratch,
+            mount,
+            root,
+            (*search).dentry,
+            (*search).case,
+            (*search).session,
+        );
+        if refused < 0 {
+            // Not below this mount's root.
+            return 0;
+        }
+        put(&raw mut (*scratch).search.decided, 1);
+        put(&raw mut (*scratch).search.refused, refused as u64);
+        i64::from(refused != 0)
+    }
+}

@@ -34,6 +34,7 @@ const PINNED: &[&str] = &[
     "LAUNCHERS",
     "LABELS",
     "SCRATCH",
+    "EXECS",
     "SEEN",
     "EVENTS",
     "SEQUENCE",
@@ -279,6 +280,8 @@ fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
     let (of, member) = SOCK_KERNEL_BIT;
     let bit = btf.bits(of, member)?.ok_or(LoadError::Member { of, member })?;
     words.push(("SOCK_KERNEL_BIT", bit));
+    let setattr = btf.arguments("bpf_lsm_inode_setattr")?.unwrap_or_default();
+    words.push(("SETATTR_SHIFT", u64::from(setattr.get(1).is_some_and(|argument| argument == "*dentry"))));
     let mut key = [0u8; 8];
     let _ = io::Read::read_exact(
         &mut std::fs::File::open("/dev/urandom").map_err(|source| LoadError::Pin {
