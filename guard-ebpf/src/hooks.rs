@@ -11,6 +11,7 @@ mod cgroup;
 mod exec;
 mod file;
 mod meta;
+mod moves;
 mod names;
 mod net;
 mod net_listen;
@@ -34,11 +35,20 @@ use crate::subject::Subject;
 /// Operation not permitted.
 pub(crate) const EPERM: i32 = 1;
 
+/// Cross-device link: what a rename across file systems says, upon which programs copy instead.
+pub(crate) const EXDEV: i32 = 18;
+
 /// The verifier wants to see that a program returns zero or an error number. A value that came through a
 /// call is any number to it, so each one is spelt out.
 #[inline(always)]
 fn returned(code: i64) -> i32 {
-    if code == 0 { 0 } else { -EPERM }
+    if code == 0 {
+        0
+    } else if code == i64::from(-EXDEV) {
+        -EXDEV
+    } else {
+        -EPERM
+    }
 }
 
 /// What is asked, packed so that it fits the registers of a call: domain, action, operation.
@@ -231,7 +241,11 @@ fn fault(flags: DomainFlags, reason: u16) -> What {
         generation: 0,
         detail: 0,
         domain: 0,
-        errno: if shadow { 0 } else { -EPERM },
+        errno: match (shadow, reason == Reason::OtherRules as u16) {
+            (true, _) => 0,
+            (false, true) => -EXDEV,
+            (false, false) => -EPERM,
+        },
         answer: Answer::NONE.0,
         shadow: 0,
         reason,

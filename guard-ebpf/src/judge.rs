@@ -177,7 +177,7 @@ pub(crate) fn pointer(arena: Arena) -> *const ArenaValue {
 
 /// Zeroes what lies before the object in its first block: a start state leads back to itself on zero.
 #[inline(always)]
-fn pad(scratch: *mut Scratch) {
+pub(crate) fn pad(scratch: *mut Scratch) {
     // SAFETY: `scratch` is a map value.
     let start = unsafe { get(&raw const (*scratch).start) };
     if start > PATH_MAX as u64 {
@@ -214,6 +214,17 @@ fn run(arena: Arena, scratch: *mut Scratch, start: u32) {
             0,
         );
     }
+}
+
+/// The state of an automaton over paths once a slash follows the path in the scratch space: what is below.
+#[inline(always)]
+pub(crate) fn below(arena: Arena, scratch: *mut Scratch, start: u32) -> u32 {
+    if start == table::DEAD {
+        return table::DEAD;
+    }
+    run(arena, scratch, start);
+    // SAFETY: `scratch` is a map value.
+    table::step(&arena, unsafe { get(&raw const (*scratch).state) } as u32, b'/')
 }
 
 /// What the state in the scratch space says.

@@ -31,9 +31,15 @@ pub(crate) struct Scratch {
     pub(crate) states: [u32; POLICIES_PER_DOMAIN * 2],
     /// See `judge`.
     pub(crate) decision: crate::judge::Outcome,
+    /// See `hooks::moves`.
+    pub(crate) residuals: [u32; RESIDUALS],
+    pub(crate) differ: u64,
     /// See `hooks::meta`.
     pub(crate) search: Search,
 }
+
+/// Automata whose states are compared when a directory moves: four actions, two for each joined policy.
+pub(crate) const RESIDUALS: usize = 4 * POLICIES_PER_DOMAIN * 2;
 
 /// Names of one file that are tried, when only its dentry is known.
 pub(crate) const SEARCHED: usize = 8;

@@ -63,6 +63,9 @@ names! {
         UnknownAddress = 114, "unknown-address";
         /// argv is longer than guard reads, and a rule asks for it.
         ArgvTooLong = 115, "argv-too-long";
+        /// The move would put what is below the directory, or the file, under laxer rules; the errno is EXDEV,
+        /// upon which programs copy, and each file is decided by itself.
+        OtherRules = 116, "other-rules";
 
         /// One of the boundary's items; the record names it.
         Boundary = 200, "boundary";

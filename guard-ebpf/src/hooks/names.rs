@@ -4,7 +4,7 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, BoundaryItem, Op};
 
-use crate::hooks::{boundary, place};
+use crate::hooks::{boundary, moves, place};
 use crate::kernel::Ptr;
 use crate::object::Place;
 use crate::subject;
@@ -80,18 +80,33 @@ pub(crate) fn path_symlink(ctx: LsmContext) -> i32 {
 /// names lie on one mount, or the link fails. The old name must be writable too: a link is a way to it.
 #[lsm(hook = "path_link")]
 pub(crate) fn path_link(ctx: LsmContext) -> i32 {
-    let (old, directory): (Ptr, Ptr) = (ctx.arg(0), ctx.arg(1));
-    let refused = name(Op::LinkFrom, directory, old);
-    if refused != 0 { refused } else { name(Op::LinkTo, directory, ctx.arg(2)) }
+    let (old, directory, new): (Ptr, Ptr, Ptr) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    both((Op::LinkFrom, directory, old), (Op::LinkTo, directory, new))
+}
+
+/// Decides a change of two names, and of what comes under other rules by it.
+#[inline(always)]
+fn both(from: (Op, Ptr, Ptr), to: (Op, Ptr, Ptr)) -> i32 {
+    let Some(subject) = subject::inside() else { return 0 };
+    let (old, new) = (Place::in_directory(from.1, from.2), Place::in_directory(to.1, to.2));
+    let refused = place(subject, Action::Write, from.0, old);
+    if refused != 0 {
+        return refused;
+    }
+    let refused = place(subject, Action::Write, to.0, new);
+    if refused != 0 {
+        return refused;
+    }
+    moves::regoverned(subject, to.0, old, new)
 }
 
 /// `int path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir,
 /// struct dentry *new_dentry, unsigned int flags)`: an exchange changes both names as well.
 #[lsm(hook = "path_rename")]
 pub(crate) fn path_rename(ctx: LsmContext) -> i32 {
-    let (directory, old): (Ptr, Ptr) = (ctx.arg(0), ctx.arg(1));
-    let refused = name(Op::RenameFrom, directory, old);
-    if refused != 0 { refused } else { name(Op::RenameTo, ctx.arg(2), ctx.arg(3)) }
+    let (old_directory, old, directory, new): (Ptr, Ptr, Ptr, Ptr) =
+        (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
+    both((Op::RenameFrom, old_directory, old), (Op::RenameTo, directory, new))
 }
 
 /// `int path_truncate(const struct path *path)`: truncate(2), and ftruncate(2) and O_TRUNC up to 6.1.
