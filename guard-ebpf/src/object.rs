@@ -247,7 +247,7 @@ fn walk(scratch: *mut Scratch, task: Ptr, mount: u64, root: u64, dentry: u64) ->
 }
 
 /// Error pointers are the last page of addresses; kernel-internal mounts have one for a namespace.
-const ERR_PTR: u64 = u64::MAX - 4095;
+pub(crate) const ERR_PTR: u64 = u64::MAX - 4095;
 
 /// The root itself has no component; its path is one slash.
 #[inline(always)]

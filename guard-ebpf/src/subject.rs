@@ -222,3 +222,9 @@ pub(crate) fn is_launcher(inode: Ptr) -> bool {
 pub(crate) fn maybe_governed(task: Ptr) -> bool {
     filter_hit(cgroup_of(task))
 }
+
+/// Does the task act with credentials that the kernel lent it for the time?
+#[inline(always)]
+pub(crate) fn borrows_credentials(task: Ptr) -> bool {
+    follow(task, off!(TASK_CRED)) as u64 != follow(task, off!(TASK_REAL_CRED)) as u64
+}

@@ -5,13 +5,11 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, BoundaryItem, Op};
 
 use crate::hooks::{boundary, place};
-use crate::kernel::{Ptr, follow, load, off};
-use crate::object::Place;
+use crate::kernel::{self, Ptr, follow, load, off};
+use crate::object::{self, Place};
 use crate::subject::{self, Subject};
 
 const FMODE_WRITE: u32 = 2;
-/// Set by the kernel on the file below a stacked file system's file; the upper one has been decided.
-const FMODE_BACKING: u32 = 1 << 25;
 /// Set by the kernel alone: the file is opened to be executed, and exec and load decide that.
 const FMODE_EXEC: u32 = 0x20;
 const O_TRUNC: u32 = 0o1000;
@@ -31,7 +29,7 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
     let file: Ptr = ctx.arg(0);
     let mode: u32 = load(file, off!(FILE_MODE));
     let flags: u32 = load(file, off!(FILE_FLAGS));
-    if flags & FMODE_EXEC != 0 || mode & FMODE_BACKING != 0 {
+    if flags & FMODE_EXEC != 0 || is_backing(subject, file) {
         return 0;
     }
     let writes = mode & FMODE_WRITE != 0 || flags & O_TRUNC != 0;
@@ -41,6 +39,17 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
         return refused;
     }
     place(subject, if writes { Action::Write } else { Action::Read }, Op::Open, Place::of_file(file))
+}
+
+/// Is this the file below a stacked file system's file? The upper one has been decided. The kernel opens it
+/// with the mounter's credentials, lent for the time, on a mount that is in no namespace; a task can bring
+/// about neither (io_uring's lending of credentials is refused). The flag the kernel has for it moves between
+/// versions.
+#[inline(always)]
+fn is_backing(subject: Subject, file: Ptr) -> bool {
+    subject::borrows_credentials(subject.task)
+        && kernel::read::<u64>(Place::of_file(file).mount_address() + off!(MOUNT_NS))
+            .is_some_and(|namespace| namespace > object::ERR_PTR)
 }
 
 /// Files whose nature matters more than their name: kernel knobs and devices, wherever they are mounted.
@@ -76,7 +85,7 @@ fn is_knob(dentry: Ptr, sb: Ptr) -> bool {
         let parent = follow(at, off!(DENTRY_PARENT));
         if parent as u64 == root {
             let name: u64 = load(at, off!(DENTRY_NAME) + 8);
-            return !crate::kernel::read::<u8>(name).is_some_and(|first| first.is_ascii_digit());
+            return !kernel::read::<u8>(name).is_some_and(|first| first.is_ascii_digit());
         }
         at = parent;
     }

@@ -133,7 +133,7 @@ struct Search {
 fn by_dentry(subject: Subject, op: Op, dentry: Ptr) -> i32 {
     // A stacked file system acts on the file below with the mounter's credentials; the file above has been
     // decided. Only the kernel lends credentials this way; io_uring's own way to do it is refused.
-    if follow(subject.task, off!(TASK_CRED)) as u64 != follow(subject.task, off!(TASK_REAL_CRED)) as u64 {
+    if subject::borrows_credentials(subject.task) {
         return 0;
     }
     returned(judge_dentry(subject.task, dentry, pack(subject, Action::Write, op), subject.session))

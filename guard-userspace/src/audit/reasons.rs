@@ -34,6 +34,7 @@ pub const fn sentence(reason: Reason) -> &'static str {
         Reason::HelperFailed => "a kernel helper failed",
         Reason::UnknownAddress => "an address of a family or length that guard does not know",
         Reason::ArgvTooLong => "argv is longer than guard reads, and a rule asks for it",
+        Reason::OtherRules => "the move would change which rules apply; copying is judged file by file",
         Reason::Boundary => "this would break the boundary, and the policy does not open it",
         Reason::Capability => "a capability that the domain does not keep",
     }
