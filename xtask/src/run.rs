@@ -46,22 +46,27 @@ pub(crate) fn which(program: &str) -> Option<std::path::PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
-/// Cargo and rustc with the environment of the `cargo run` that started us taken away: its RUSTFLAGS, target
-/// directory or toolchain choice must not leak into another build.
+/// What `cargo run` tells the program it runs, and what would change how the program's own builds come out.
+const LEAKS: &[&str] =
+    &["CARGO_BIN_", "CARGO_BUILD_TARGET", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PROFILE_", "CARGO_TARGET_"];
+const LEAKING: &[&str] = &[
+    "CARGO",
+    "CARGO_BUILD_RUSTC",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "RUSTC",
+    "RUSTC_BOOTSTRAP",
+    "RUSTFLAGS",
+    "RUSTUP_TOOLCHAIN",
+    "RUST_RECURSION_COUNT",
+];
+
+/// Cargo and rustc without the settings of the `cargo run` that started us: its target directory, flags or toolchain
+/// must not get into another build.
 pub(crate) fn clean_env(command: &mut Command) -> &mut Command {
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
-        let leaks = (name.starts_with("CARGO_") && !matches!(&*name, "CARGO_HOME" | "CARGO_NET_OFFLINE"))
-            || matches!(
-                &*name,
-                "RUSTFLAGS"
-                    | "RUSTC"
-                    | "RUSTC_BOOTSTRAP"
-                    | "RUSTUP_TOOLCHAIN"
-                    | "RUST_RECURSION_COUNT"
-                    | "RUSTDOC"
-            );
-        if leaks {
+        if LEAKS.iter().any(|start| name.starts_with(start)) || LEAKING.contains(&&*name) {
             command.env_remove(&key);
         }
     }
