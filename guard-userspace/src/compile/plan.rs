@@ -1,5 +1,6 @@
 //! Everything the kernel is told, and everything the daemon needs to render what the kernel says.
 
+use std::fmt;
 use std::sync::Arc;
 
 use guard_common::abi::CAPS_KEPT;
@@ -16,7 +17,7 @@ use super::{Error, IdMap};
 use crate::policy::model::{AuditAllows, AuditArgv, OnLoss, Opened, Policy, SECTIONS};
 
 /// The exact contents of the policy map, and what they mean.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Plan {
     /// [`ARENA_WORDS`] words, laid out as `guard_common::table` says.
     pub arena: Vec<u64>,
@@ -32,6 +33,22 @@ pub struct Plan {
     pub sha256: [u8; 32],
     /// How many words of the arena are in use.
     pub used: usize,
+}
+
+/// Without the arena: half a million numbers hide everything else.
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { arena: _, generation, domains, units, ids, warnings, sha256, used } = self;
+        f.debug_struct("Plan")
+            .field("generation", generation)
+            .field("domains", domains)
+            .field("units", &units.iter().map(Unit::name).collect::<Vec<_>>())
+            .field("ids", ids)
+            .field("warnings", warnings)
+            .field("sha256", sha256)
+            .field("used", used)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Plan {

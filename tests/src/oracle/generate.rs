@@ -95,7 +95,8 @@ fn sections(random: &mut Random, profiles: usize) -> Vec<Section> {
     sections
 }
 
-fn rule(random: &mut Random, action: Action, profiles: usize) -> Rule {
+/// A rule for a section; `profiles` is how many there are to sandbox into.
+pub fn rule(random: &mut Random, action: Action, profiles: usize) -> Rule {
     let mut verdict = Verdict::ALL[random.below(Verdict::ALL.len())];
     if verdict == Verdict::Sandbox && profiles == 0 {
         verdict = Verdict::Allow;

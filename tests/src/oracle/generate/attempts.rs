@@ -182,7 +182,7 @@ fn ugly(random: &mut Random) -> Vec<u8> {
         4 => b"/a/\xff\xfe\x80\n".to_vec(),
         5 => [b"/usr".to_vec(), b"/a".repeat(2046)].concat(),
         6 => b"/.git/hooks/../x.log".to_vec(),
-        _ => (0..random.below(20)).map(|_| 1 + (random.next() % 255) as u8).collect(),
+        _ => (0..random.below(20)).map(|_| 1 + (random.word() % 255) as u8).collect(),
     }
 }
 
