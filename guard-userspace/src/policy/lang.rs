@@ -19,6 +19,11 @@ impl Effort {
         Self(Cell::new(steps))
     }
 
+    /// Whether no further question will be answered.
+    pub const fn is_spent(&self) -> bool {
+        self.0.get() == 0
+    }
+
     /// False if there is not that much left.
     fn spend(&self, steps: usize) -> bool {
         let left = self.0.get().checked_sub(steps);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::policy::diag::{Code, Diagnostic};
 use crate::policy::glob::{Glob, Token};
-use crate::policy::lang::{Answer, Effort, Globs, Tag};
+use crate::policy::lang::{Effort, Globs, Tag};
 use crate::policy::model::{
     Action, AuditArgv, Effect, OnLoss, Policy, Rule, Section, Sections, Verdict, needs_default,
 };
@@ -195,25 +195,55 @@ fn write_and_run(policy: &Policy, found: &mut Vec<Diagnostic>) {
 /// Directories whose content is protected and whose name is not: the agent renames the directory away and another into
 /// its place, and never writes below it.
 fn replaceable(policy: &Policy, found: &mut Vec<Diagnostic>) {
-    let effort = Effort::new(EFFORT);
-    for rule in ruled(policy, Action::Write) {
+    let rules = ruled(policy, Action::Write);
+    let mut globs = Globs::default();
+    let mut directories: Vec<&Glob> = Vec::new();
+    for (number, rule) in rules.iter().enumerate() {
+        let rule_tag = tag(0, number);
+        globs.add_all(rule_tag, &rule.paths);
+        globs.add_all(rule_tag + 3, &rule.except);
         let protects = rule.effect.verdict() > Verdict::Throttle && !rule.shadow;
         for glob in if protects { &rule.paths } else { &rule.except } {
-            let Some(directory) = directory_of(glob) else { continue };
-            if let Some((example, winner)) = writable(policy, &directory, &effort) {
-                let example = String::from_utf8_lossy(&example).into_owned();
-                let instead = glob.text.strip_suffix("/**").unwrap_or(&glob.text);
-                let message = format!(
-                    "this protects what is below `{example}`, and not the directory: it can be renamed and replaced"
-                );
-                found.push(
-                    Diagnostic::new(Code::ReplaceableDirectory, glob.span, message)
-                        .related(winner.id.span, "what lets it be renamed")
-                        .help(format!("write `{instead}{{,/**}}`, the directory and what is below it")),
-                );
+            if let Some(directory) = directory_of(glob) {
+                globs.add(directory_tag(directories.len()), &directory);
+                directories.push(glob);
             }
         }
     }
+    // The shortest path of each directory that may be written, and the rule that says so.
+    let mut open: BTreeMap<usize, (Vec<u8>, usize)> = BTreeMap::new();
+    globs.walk(
+        &Effort::new(EFFORT),
+        |tags| tags.iter().any(|tag| tag % 3 == 1),
+        |tags, example| {
+            let said = said(policy, Action::Write, 0, tags);
+            let winner = said.rule.filter(|_| said.verdict <= Verdict::Throttle);
+            for tag in tags.iter().filter(|tag| **tag % 3 == 1) {
+                if let Some(winner) = winner {
+                    open.entry(*tag as usize / 3).or_insert_with(|| (example(), winner));
+                }
+            }
+            true
+        },
+    );
+    for (index, (example, winner)) in open {
+        let (glob, winner) = (directories[index], &rules[winner]);
+        let example = String::from_utf8_lossy(&example).into_owned();
+        let instead = glob.text.strip_suffix("/**").unwrap_or(&glob.text);
+        let message = format!(
+            "this protects what is below `{example}`, and not the directory: it can be renamed and replaced"
+        );
+        found.push(
+            Diagnostic::new(Code::ReplaceableDirectory, glob.span, message)
+                .related(winner.id.span, "what lets it be renamed")
+                .help(format!("write `{instead}{{,/**}}`, the directory and what is below it")),
+        );
+    }
+}
+
+/// Rules' tags are divisible by three here, so these are no rule's.
+fn directory_tag(index: usize) -> Tag {
+    Tag::try_from(index * 3 + 1).unwrap_or(1)
 }
 
 /// The directory whose content a glob is about, if it is about that.
@@ -226,33 +256,6 @@ fn directory_of(glob: &Glob) -> Option<Glob> {
         tokens.push(Token::Literal(name.to_vec()));
     }
     Some(Glob { tokens, ..glob.clone() })
-}
-
-/// A path of `directory` that may be written, and the rule that says so.
-fn writable<'a>(policy: &'a Policy, directory: &Glob, effort: &Effort) -> Option<(Vec<u8>, &'a Rule)> {
-    let mut globs = Globs::default();
-    let rules = ruled(policy, Action::Write);
-    for (number, rule) in rules.iter().enumerate() {
-        let tag = tag(0, number);
-        globs.add_all(tag, &rule.paths);
-        globs.add_all(tag + 3, &rule.except);
-    }
-    // Not divisible by three, so no rule's.
-    globs.add(1, directory);
-    let mut winner = None;
-    let answer = globs.find(
-        effort,
-        |tags| tags.contains(&1),
-        |tags| {
-            let said = said(policy, Action::Write, 0, tags);
-            winner = said.rule.filter(|_| tags.contains(&1) && said.verdict <= Verdict::Throttle);
-            winner.is_some()
-        },
-    );
-    match (answer, winner) {
-        (Answer::Found(example), Some(number)) => Some((example, rules.get(number)?)),
-        _ => None,
-    }
 }
 
 /// Rule `number` of the section with this index; its except is three further.

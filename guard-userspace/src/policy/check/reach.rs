@@ -153,6 +153,9 @@ fn always_beaten<'a>(rule: &Rule, section: &'a Section, effort: &Effort) -> Opti
 }
 
 fn name_beaten<'a>(rule: &Rule, stricter: &[&'a Rule], effort: &Effort) -> Option<&'a Rule> {
+    if effort.is_spent() {
+        return None;
+    }
     let rivals: Vec<&Rule> = if stricter.len() <= COMPARE_ALL {
         stricter.to_vec()
     } else {
@@ -202,11 +205,14 @@ fn rival_tag(index: usize) -> Tag {
 
 /// Whether what `wide` begins with is also what `narrow` begins with; nothing else could match all of it.
 fn begins_with(narrow: &Glob, wide: &Glob) -> bool {
-    let literal = |glob: &Glob| match glob.tokens.first() {
-        Some(Token::Literal(bytes)) => bytes.clone(),
-        _ => Vec::new(),
-    };
-    literal(narrow).starts_with(&literal(wide))
+    literal(narrow).starts_with(literal(wide))
+}
+
+fn literal(glob: &Glob) -> &[u8] {
+    match glob.tokens.first() {
+        Some(Token::Literal(bytes)) => bytes,
+        _ => &[],
+    }
 }
 
 /// Each target of the rule inside one target of one stricter rule.

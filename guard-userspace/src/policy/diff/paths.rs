@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::{Change, Difference, Said, patterns, said};
 use crate::policy::decide::{Decider as _, Plain};
 use crate::policy::lang::{Effort, Globs, Tag};
-use crate::policy::model::{Action, Policy, Request, Rule, SECTIONS};
+use crate::policy::model::{Action, Effect, Policy, Request, Rule, SECTIONS};
 
 /// For one section of one life: seconds.
-const EFFORT: usize = 50_000_000;
+const EFFORT: usize = 20_000_000;
 
 pub(super) fn compare(old: &Policy, new: &Policy, profile: Option<&str>, difference: &mut Difference) {
     for action in SECTIONS {
@@ -73,23 +73,26 @@ fn section(
         rule.paths.iter().chain(&rule.unix).for_each(|glob| globs.add(tag, glob));
         globs.add_all(tag + 1, &rule.except);
     }
+    // Where both sides have the same default, only a path of a rule that one side does not have can change.
+    let lone = lone(old, new, profile, action);
+    let same_defaults = defaults(old, profile, action) == defaults(new, profile, action);
+    let alive = |tags: &[Tag]| !same_defaults || tags.iter().any(|tag| lone[*tag as usize / 2]);
     let mut classes: BTreeMap<(Said, Said), String> = BTreeMap::new();
-    let complete = globs.walk(
-        &Effort::new(EFFORT),
-        |_| true,
-        |_, example| {
-            let bytes = example();
-            // The empty name is where every walk begins; no request has it.
-            if let Some(request) = request(action, &bytes, args) {
-                let before = said(Plain(old).decide(&request, profile));
-                let after = said(Plain(new).decide(&request, profile));
-                if before.verdict != after.verdict {
-                    classes.entry((before, after)).or_insert_with(|| shown(&bytes));
-                }
+    let complete = globs.walk(&Effort::new(EFFORT), alive, |tags, example| {
+        if same_defaults && !tags.iter().any(|tag| lone[*tag as usize / 2]) {
+            return true;
+        }
+        let bytes = example();
+        // The empty name is where every walk begins; no request has it.
+        if let Some(request) = request(action, &bytes, args) {
+            let before = said(Plain(old).decide(&request, profile));
+            let after = said(Plain(new).decide(&request, profile));
+            if before.verdict != after.verdict {
+                classes.entry((before, after)).or_insert_with(|| shown(&bytes));
             }
-            true
-        },
-    );
+        }
+        true
+    });
     if !complete && !difference.incomplete.contains(&action) {
         difference.incomplete.push(action);
     }
@@ -109,6 +112,46 @@ fn section(
             difference.changes.push(change);
         }
     }
+}
+
+/// Which rules stand on one side only: no rule of the same id, in the same layer, decides the same on the other side.
+fn lone(old: &Policy, new: &Policy, profile: Option<&str>, action: Action) -> Vec<bool> {
+    let own = |policy: &'_ Policy| rules(policy, None, action).count();
+    let keyed = |policy| {
+        let in_policy = own(policy);
+        rules(policy, profile, action)
+            .enumerate()
+            .map(move |(index, rule)| ((rule.id.value.clone(), index < in_policy), rule))
+            .collect::<Vec<_>>()
+    };
+    let (before, after) = (keyed(old), keyed(new));
+    let other_side = |side: &[((String, bool), &Rule)], others: &[((String, bool), &Rule)]| {
+        let others: BTreeMap<&(String, bool), &Rule> =
+            others.iter().map(|(key, rule)| (key, *rule)).collect();
+        let same = |rule: &Rule, key| others.get(key).is_some_and(|other| decides_the_same(rule, other));
+        side.iter().map(|(key, rule)| !same(rule, key)).collect::<Vec<bool>>()
+    };
+    [other_side(&before, &after), other_side(&after, &before)].concat()
+}
+
+fn decides_the_same(rule: &Rule, other: &Rule) -> bool {
+    rule.paths == other.paths
+        && rule.unix == other.unix
+        && rule.except == other.except
+        && rule.args == other.args
+        && rule.effect == other.effect
+        && rule.shadow == other.shadow
+}
+
+/// What both layers say when no rule matches.
+fn defaults(policy: &Policy, profile: Option<&str>, action: Action) -> (Effect, Option<Option<Effect>>) {
+    let tighter = profile.and_then(|name| policy.profile(name));
+    let theirs = tighter.map(|profile| {
+        let section = profile.sections.get(action).and_then(|section| section.default.as_ref());
+        let unstated = (!profile.inherit).then(|| Effect::unstated(action));
+        section.map(|default| default.value.clone()).or(unstated)
+    });
+    (policy.default_for(action), theirs)
 }
 
 fn request(action: Action, bytes: &[u8], args: Option<&[String]>) -> Option<Request> {

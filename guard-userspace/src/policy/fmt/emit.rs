@@ -244,9 +244,7 @@ fn scalar(text: &str, plain: bool, flow: bool) -> String {
 }
 
 fn bare(text: &str, plain: bool, flow: bool) -> bool {
-    let word = |c: char| {
-        c.is_ascii_alphanumeric() || "_./+-@%=~;()'’".contains(c) || (c == ' ') || (c.is_alphabetic())
-    };
+    let word = |c: char| c.is_alphanumeric() || "_./+-@%=~;()'’ ".contains(c) || (c == ',' && !flow);
     let begins = text.starts_with(|c: char| c.is_alphanumeric() || c == '/' || c == '_');
     let ends = !text.ends_with(' ') && !text.contains("  ");
     let lower = text.to_lowercase();
