@@ -1,6 +1,8 @@
 //! The kernel half from the host's side: what this kernel is, what is loaded, what it holds.
 
+mod attach;
 pub mod btf;
+mod facts;
 mod govern;
 pub mod hooks;
 mod install;

@@ -4,22 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
 
 use aya::maps::{Map, MapData, RingBuf};
-use aya::programs::links::FdLink;
-use aya::programs::{BtfTracePoint, Lsm, Program, ProgramError, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
-use guard_common::abi::offsets::{ABSENT, ADJACENT, MEMBERS, MOUNT_LOCK, RENAME_LOCK, SOCK_KERNEL_BIT};
 use guard_common::abi::{Control, Site};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use tracing::debug;
 use zerocopy::IntoBytes;
 
 use super::btf::{Btf, BtfError};
-use super::hooks::{HOOKS, Hook, Kind, Need};
-use super::{Pins, symbols};
+use super::hooks::{HOOKS, Hook, Need};
+use super::{Pins, attach, facts};
 use crate::sys;
 
 /// The programs, as built with this binary.
@@ -152,10 +147,8 @@ impl Kernel {
         if let Some(kernel) = Self::adopt(&pins, &build) {
             return Ok(kernel);
         }
-        let words = words(&btf)?;
-        let mut hooks = check_prototypes(&btf)?;
-        let (mut object, maps, template) = load_object(&pins, &build, &words)?;
-        attach(&mut object, &pins, &build, &mut hooks)?;
+        let words = facts::words(&btf)?;
+        let hooks = facts::check_prototypes(&btf)?;
         let missing: Vec<String> = hooks
             .iter()
             .filter_map(|(name, state)| match state {
@@ -164,8 +157,14 @@ impl Kernel {
             })
             .collect();
         if !missing.is_empty() {
-            let _ = pins.drop_links(&build);
             return Err(LoadError::Missing(missing));
+        }
+        // What an interrupted start left of this build is incomplete, or it would have been taken over.
+        let _ = pins.drop_links(&build);
+        let (mut object, maps, template) = load_object(&pins, &build, &words)?;
+        if let Err(error) = attach::attach(&mut object, &pins, &build, &hooks) {
+            let _ = pins.drop_links(&build);
+            return Err(error);
         }
         for old in pins.builds().into_iter().filter(|old| *old != build) {
             pins.drop_links(&old).map_err(|source| pin_error("remove", &pins.links(&old), source))?;
@@ -255,76 +254,6 @@ fn refuse_old_kernels() -> Result<(), LoadError> {
     if version < (6, 1) { Err(LoadError::TooOld { release }) } else { Ok(()) }
 }
 
-/// The words that the programs read as constants.
-fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
-    let mut words = Vec::new();
-    for member in MEMBERS {
-        let value = match btf.offset(member.of, member.member)? {
-            Some(offset) => offset,
-            None if member.required => {
-                return Err(LoadError::Member { of: member.of, member: member.member });
-            }
-            None => ABSENT,
-        };
-        words.push((member.global, value));
-    }
-    for (of, first, second) in ADJACENT {
-        let (a, b) = (btf.offset(of, first)?, btf.offset(of, second)?);
-        if a.map(|a| a + 8) != b {
-            return Err(LoadError::Adjacent { of, first, second });
-        }
-    }
-    for (global, name) in [("RENAME_LOCK", RENAME_LOCK), ("MOUNT_LOCK", MOUNT_LOCK)] {
-        words.push((global, symbols::address(name).ok_or(LoadError::Symbol { name })?));
-    }
-    let (of, member) = SOCK_KERNEL_BIT;
-    let bit = btf.bits(of, member)?.ok_or(LoadError::Member { of, member })?;
-    words.push(("SOCK_KERNEL_BIT", bit));
-    let setattr = btf.arguments("bpf_lsm_inode_setattr")?.unwrap_or_default();
-    words.push(("SETATTR_SHIFT", u64::from(setattr.get(1).is_some_and(|argument| argument == "*dentry"))));
-    let mut key = [0u8; 8];
-    let _ = io::Read::read_exact(
-        &mut std::fs::File::open("/dev/urandom").map_err(|source| LoadError::Pin {
-            what: "open",
-            path: "/dev/urandom".to_owned(),
-            source,
-        })?,
-        &mut key,
-    );
-    words.push(("DIGEST_KEY", u64::from_ne_bytes(key)));
-    Ok(words)
-}
-
-/// Compares every hook's arguments with what its program reads.
-fn check_prototypes(btf: &Btf) -> Result<BTreeMap<&'static str, HookState>, LoadError> {
-    let mut states = BTreeMap::new();
-    for hook in HOOKS {
-        let state = match btf.arguments(&hook.prototype())? {
-            None => absent(hook),
-            Some(arguments) => mismatch(hook, &arguments),
-        };
-        states.insert(hook.name, state);
-    }
-    Ok(states)
-}
-
-fn absent(hook: &Hook) -> HookState {
-    match hook.need {
-        Need::Always => HookState::Missing("this kernel has no such hook".to_owned()),
-        Need::IfPresent(why) => HookState::Absent(why),
-    }
-}
-
-fn mismatch(hook: &Hook, arguments: &[String]) -> HookState {
-    for (at, wanted) in hook.reads {
-        let found = arguments.get(at + hook.shift()).map_or("nothing", String::as_str);
-        if found != *wanted {
-            return HookState::Missing(format!("argument {at} is {found}, not {wanted}"));
-        }
-    }
-    HookState::Attached
-}
-
 type Loaded = (Ebpf, BTreeMap<&'static str, OwnedFd>, OwnedFd);
 
 fn load_object(pins: &Pins, build: &str, words: &[(&'static str, u64)]) -> Result<Loaded, LoadError> {
@@ -352,77 +281,6 @@ fn load_object(pins: &Pins, build: &str, words: &[(&'static str, u64)]) -> Resul
     Ok((object, maps, template))
 }
 
-/// Loads and attaches each program, in the order of [`HOOKS`], and pins its link.
-fn attach(
-    object: &mut Ebpf,
-    pins: &Pins,
-    build: &str,
-    states: &mut BTreeMap<&'static str, HookState>,
-) -> Result<(), LoadError> {
-    let types = aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(Box::new(error.into())))?;
-    for hook in HOOKS {
-        if states.get(hook.name) != Some(&HookState::Attached) {
-            continue;
-        }
-        let refused = |error: ProgramError| LoadError::Program { hook: hook.name, reason: explain(&error) };
-        let link: FdLink = match (hook.kind, object.program_mut(hook.name)) {
-            (Kind::Lsm, Some(Program::Lsm(program))) => {
-                load_lsm(program, hook.name, &types).map_err(refused)?
-            }
-            (Kind::Tracepoint, Some(Program::BtfTracePoint(program))) => {
-                load_tracepoint(program, hook.name, &types).map_err(refused)?
-            }
-            _ => {
-                return Err(LoadError::Program {
-                    hook: hook.name,
-                    reason: "the object has no such program".to_owned(),
-                });
-            }
-        };
-        let path = pins.links(build).join(hook.name);
-        link.pin(&path).map_err(|error| pin_error("pin", &path, io::Error::other(error)))?;
-    }
-    Ok(())
-}
-
-fn load_lsm(program: &mut Lsm, hook: &str, types: &aya::Btf) -> Result<FdLink, ProgramError> {
-    let started = Instant::now();
-    program.load(hook, types)?;
-    loaded(hook, started, program.info().ok());
-    let link = program.attach()?;
-    Ok(program.take_link(link)?.into())
-}
-
-fn load_tracepoint(
-    program: &mut BtfTracePoint,
-    hook: &str,
-    types: &aya::Btf,
-) -> Result<FdLink, ProgramError> {
-    let started = Instant::now();
-    program.load(hook, types)?;
-    loaded(hook, started, program.info().ok());
-    let link = program.attach()?;
-    Ok(program.take_link(link)?.into())
-}
-
-fn loaded(hook: &str, started: Instant, info: Option<ProgramInfo>) {
-    let instructions = info.and_then(|info| info.verified_instruction_count());
-    debug!(hook, instructions, milliseconds = started.elapsed().as_millis(), "loaded");
-}
-
-/// The kernel's reason, with the end of the verifier's log, which is where it says what it minds.
-fn explain(error: &ProgramError) -> String {
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            let log = verifier_log.to_string();
-            let tail: Vec<&str> = log.lines().rev().take(12).collect();
-            let tail: Vec<&str> = tail.into_iter().rev().collect();
-            if tail.is_empty() { io_error.to_string() } else { format!("{io_error}\n{}", tail.join("\n")) }
-        }
-        other => other.to_string(),
-    }
-}
-
 /// Which hooks one build has pinned. A pin is a link, and a link that is pinned is attached.
 fn pinned_hooks(pins: &Pins, build: &str) -> BTreeMap<&'static str, HookState> {
     let present = |hook: &Hook| sys::bpf::open_pin(&pins.links(build).join(hook.name)).is_ok();
@@ -439,6 +297,6 @@ fn pinned_hooks(pins: &Pins, build: &str) -> BTreeMap<&'static str, HookState> {
         .collect()
 }
 
-fn pin_error(what: &'static str, path: &std::path::Path, source: io::Error) -> LoadError {
+pub(super) fn pin_error(what: &'static str, path: &std::path::Path, source: io::Error) -> LoadError {
     LoadError::Pin { what, path: path.display().to_string(), source }
 }
