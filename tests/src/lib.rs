@@ -3,5 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod demo;
+pub mod fuzz;
 pub mod guest;
 pub mod oracle;

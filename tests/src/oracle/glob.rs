@@ -105,11 +105,19 @@ fn class(rest: &mut &[u8]) -> Part {
     if negated {
         *rest = &rest[1..];
     }
+    let byte = |rest: &mut &[u8]| {
+        let first = rest[0];
+        *rest = &rest[1..];
+        if first == b'\\' { escaped(rest) } else { first }
+    };
     let mut ranges = Vec::new();
     while rest[0] != b']' {
-        let first = rest[0];
-        let last = if rest[1] == b'-' && rest[2] != b']' { rest[2] } else { first };
-        *rest = &rest[if last == first && rest[1] != b'-' { 1 } else { 3 }..];
+        let first = byte(rest);
+        let mut last = first;
+        if rest[0] == b'-' && rest[1] != b']' {
+            *rest = &rest[1..];
+            last = byte(rest);
+        }
         ranges.push((first, last));
     }
     *rest = &rest[1..];
