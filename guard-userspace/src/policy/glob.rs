@@ -4,12 +4,13 @@
 //! directory doesn't match what is below it. `\` takes the next character literally and `\xNN` is one byte,
 //! so that a name that is not UTF-8 can be written.
 
+mod error;
 mod matching;
 mod parse;
 
 use super::source::Span;
 
-pub use parse::{GlobError, GlobErrorKind};
+pub use error::{GlobError, GlobErrorKind};
 
 /// A parsed glob. Equality looks at the meaning (tokens), not at the place or spelling.
 #[derive(Debug, Clone)]

@@ -3,11 +3,16 @@
 //! Every part that a message or `guard policy explain` may point at carries its [`Span`]. Equality between
 //! models ignores spans, so "formatting kept the meaning" is `==`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod net;
+mod request;
+
 pub use guard_common::abi::{Action, BoundaryItem, Capability, Mode, Verdict};
+pub use net::{AddrSet, Cidr, NetTarget, PortRange, PortTarget, Proto};
+pub use request::Request;
 
 use super::glob::Glob;
 use super::source::{Source, Span, Spanned};
@@ -260,95 +265,6 @@ impl PartialEq for Rule {
 
 impl Eq for Rule {}
 
-/// `10.1.0.0/16:443/tcp`: the destinations of a connect rule.
-#[derive(Debug, Clone)]
-pub struct NetTarget {
-    pub span: Span,
-    pub text: String,
-    pub addr: AddrSet,
-    /// Sorted, disjoint, never empty; no port written means one range over all of them.
-    pub ports: Vec<PortRange>,
-    pub proto: Proto,
-}
-
-impl PartialEq for NetTarget {
-    fn eq(&self, other: &Self) -> bool {
-        self.addr == other.addr && self.ports == other.ports && self.proto == other.proto
-    }
-}
-
-impl Eq for NetTarget {}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AddrSet {
-    /// `*`: every IPv4 and every IPv6 address.
-    Any,
-    Net(Cidr),
-}
-
-/// A network. Host bits are zero, and an IPv4-mapped IPv6 network is the IPv4 one, so an IPv6 network here never
-/// means a mapped address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Cidr {
-    pub addr: IpAddr,
-    pub prefix: u8,
-}
-
-impl Cidr {
-    pub fn contains(self, addr: IpAddr) -> bool {
-        match (self.addr, addr.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(addr)) => {
-                (u32::from(net) ^ u32::from(addr)).leading_zeros() >= u32::from(self.prefix)
-            }
-            (IpAddr::V6(net), IpAddr::V6(addr)) => {
-                (u128::from(net) ^ u128::from(addr)).leading_zeros() >= u32::from(self.prefix)
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
-
-    /// Whether all of `other` is in here.
-    pub fn contains_net(self, other: Self) -> bool {
-        self.prefix <= other.prefix && self.contains(other.addr)
-    }
-}
-
-/// Both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PortRange {
-    pub first: u16,
-    pub last: u16,
-}
-
-impl PortRange {
-    pub const ALL: Self = Self { first: 0, last: u16::MAX };
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Proto {
-    Tcp,
-    Udp,
-    #[default]
-    Any,
-}
-
-/// `8000-8999/tcp`: the local ports of a listen rule.
-#[derive(Debug, Clone)]
-pub struct PortTarget {
-    pub span: Span,
-    pub text: String,
-    pub ports: Vec<PortRange>,
-    pub proto: Proto,
-}
-
-impl PartialEq for PortTarget {
-    fn eq(&self, other: &Self) -> bool {
-        self.ports == other.ports && self.proto == other.proto
-    }
-}
-
-impl Eq for PortTarget {}
-
 /// Everything that can break the boundary is blocked inside a domain, except what is named here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Boundary {
@@ -455,61 +371,5 @@ impl PartialEq for Test {
             && self.expect == other.expect
             && self.rule == other.rule
             && self.profile == other.profile
-    }
-}
-
-/// Something a task tries, as `tests:` and `guard policy explain` write it. Paths are resolved, absolute, raw bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Request {
-    /// `argv[0]` included, as the kernel sees it.
-    Exec {
-        path: Vec<u8>,
-        argv: Vec<Vec<u8>>,
-    },
-    Load(Vec<u8>),
-    Connect {
-        to: SocketAddr,
-        proto: Proto,
-    },
-    /// A unix socket: a path, or `@name`.
-    ConnectUnix(Vec<u8>),
-    Listen {
-        port: u16,
-        proto: Proto,
-    },
-    Write(Vec<u8>),
-    Read(Vec<u8>),
-}
-
-impl Request {
-    pub const fn action(&self) -> Action {
-        match self {
-            Self::Exec { .. } => Action::Exec,
-            Self::Load(_) => Action::Load,
-            Self::Connect { .. } | Self::ConnectUnix(_) => Action::Connect,
-            Self::Listen { .. } => Action::Listen,
-            Self::Write(_) => Action::Write,
-            Self::Read(_) => Action::Read,
-        }
-    }
-}
-
-/// As `tests:` and the command line write it.
-impl std::fmt::Display for Request {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let proto = |proto: &Proto| if *proto == Proto::Udp { "udp" } else { "tcp" };
-        match self {
-            Self::Exec { path, argv } => {
-                write!(f, "{}", String::from_utf8_lossy(path).escape_debug())?;
-                argv.iter()
-                    .skip(1)
-                    .try_for_each(|arg| write!(f, " {}", String::from_utf8_lossy(arg).escape_debug()))
-            }
-            Self::Load(path) | Self::ConnectUnix(path) | Self::Write(path) | Self::Read(path) => {
-                write!(f, "{}", String::from_utf8_lossy(path).escape_debug())
-            }
-            Self::Connect { to, proto: with } => write!(f, "{to}/{}", proto(with)),
-            Self::Listen { port, proto: with } => write!(f, "{port}/{}", proto(with)),
-        }
     }
 }
