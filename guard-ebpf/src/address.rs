@@ -71,6 +71,86 @@ fn is_kernels(sk: Ptr) -> bool {
     load::<u8>(sk, bit >> 3) >> (bit & 7) & 1 != 0
 }
 
+/// A key as the three words that end the scratch space: zeroes, then the key. All zeroes is no key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Key(pub(crate) [u64; 3]);
+
+impl Key {
+    #[inline(always)]
+    pub(crate) fn v4(address: u32, protocol: u8, port: u16) -> Self {
+        Self([0, 0, key::v4_word(address, protocol, port)])
+    }
+
+    /// Of an IPv6 address, which may be a mapped one.
+    #[inline(always)]
+    pub(crate) fn v6(halves: [u64; 2], protocol: u8, port: u16) -> Self {
+        let [high, low] = halves;
+        if high == 0 && low as u32 == key::MAPPED_PREFIX {
+            return Self::v4((low >> 32) as u32, protocol, port);
+        }
+        let (first, second, third) = key::v6_words(high, low, protocol, port);
+        Self([u64::from(first) << 32, second, third])
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_v4(self) -> bool {
+        self.0[1] == 0
+    }
+
+    /// The peer that a socket is connected to.
+    #[inline(always)]
+    pub(crate) fn of_peer(sk: Ptr, kind: Kind) -> Self {
+        let port: u16 = load(sk, off!(SOCK_PEER_PORT));
+        if load::<u16>(sk, off!(SOCK_FAMILY)) == AF_INET {
+            Self::v4(load(sk, off!(SOCK_PEER_V4)), kind.protocol(), port)
+        } else {
+            Self::v6(halves(sk, off!(SOCK_PEER_V6)), kind.protocol(), port)
+        }
+    }
+
+    /// The address that a socket is bound to.
+    #[inline(always)]
+    pub(crate) fn of_local(sk: Ptr, kind: Kind) -> Self {
+        // The one port that the kernel holds in host order.
+        let port = load::<u16>(sk, off!(SOCK_LOCAL_PORT)).swap_bytes();
+        if load::<u16>(sk, off!(SOCK_FAMILY)) == AF_INET {
+            Self::v4(load(sk, off!(SOCK_LOCAL_V4)), kind.protocol(), port)
+        } else {
+            Self::v6(halves(sk, off!(SOCK_LOCAL_V6)), kind.protocol(), port)
+        }
+    }
+
+    /// Makes it the object in the scratch space.
+    #[inline(always)]
+    pub(crate) fn keep(self, scratch: *mut Scratch) {
+        let length = if self.is_v4() { key::V4_LEN } else { key::V6_LEN };
+        // SAFETY: `scratch` is a map value, and the place is the last three words before the slack.
+        unsafe {
+            put(end(scratch, 24).cast::<[u64; 3]>(), self.0);
+            put(&raw mut (*scratch).start, (PATH_MAX - length) as u64);
+        }
+    }
+
+    /// The one that lies in the scratch space.
+    #[inline(always)]
+    pub(crate) fn kept(scratch: *mut Scratch) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { get(end(scratch, 24).cast::<[u64; 3]>()) })
+    }
+
+    /// Tells keys apart for `allows: first`.
+    #[inline(always)]
+    pub(crate) fn digest(self, session: u64) -> u64 {
+        let [first, second, third] = self.0;
+        let mixed = (third ^ off!(DIGEST_KEY)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            ^ second.wrapping_mul(0xff51_afd7_ed55_8ccd)
+            ^ first.wrapping_mul(0xc4ce_b9fe_1a85_ec53)
+            ^ session;
+        mixed >> 32
+    }
+}
+
 /// What became of an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
@@ -129,54 +209,18 @@ pub(crate) fn spell(scratch: *mut Scratch, sk: Ptr, address: u64, about: u64) ->
     }
     let peer = about & LOCAL == 0;
     if family == AF_INET && length >= 16 {
-        if peer {
-            v4(scratch, sk, (front >> 32) as u32, protocol, port);
-        } else {
-            put_v4(scratch, (front >> 32) as u32, protocol, port);
-        }
+        let address = (front >> 32) as u32;
+        let address = if peer { v4_peer(sk, address) } else { address };
+        Key::v4(address, protocol, port).keep(scratch);
         return Spelt::Key as u64;
     }
     if family == AF_INET6 && length >= 24 {
         let Some(halves) = kernel::read::<[u64; 2]>(address + 8) else { return Spelt::Unknown as u64 };
-        if peer {
-            v6(scratch, sk, halves, protocol, port);
-        } else {
-            put_v6(scratch, halves, protocol, port);
-        }
+        let halves = if peer { v6_peer(sk, halves) } else { halves };
+        Key::v6(halves, protocol, port).keep(scratch);
         return Spelt::Key as u64;
     }
     Spelt::Unknown as u64
-}
-
-/// Spells the peer that a socket is connected to.
-#[inline(never)]
-pub(crate) fn spell_peer(scratch: *mut Scratch, sk: Ptr, protocol: u64) -> u64 {
-    if scratch.is_null() || sk.is_null() {
-        return Spelt::Unknown as u64;
-    }
-    let port: u16 = load(sk, off!(SOCK_PEER_PORT));
-    if load::<u16>(sk, off!(SOCK_FAMILY)) == AF_INET {
-        v4(scratch, sk, load(sk, off!(SOCK_PEER_V4)), protocol as u8, port);
-    } else {
-        v6(scratch, sk, halves(sk, off!(SOCK_PEER_V6)), protocol as u8, port);
-    }
-    Spelt::Key as u64
-}
-
-/// Spells the address that a socket is bound to.
-#[inline(never)]
-pub(crate) fn spell_local(scratch: *mut Scratch, sk: Ptr, protocol: u64) -> u64 {
-    if scratch.is_null() || sk.is_null() {
-        return Spelt::Unknown as u64;
-    }
-    // The one port that the kernel holds in host order.
-    let port = load::<u16>(sk, off!(SOCK_LOCAL_PORT)).swap_bytes();
-    if load::<u16>(sk, off!(SOCK_FAMILY)) == AF_INET {
-        put_v4(scratch, load(sk, off!(SOCK_LOCAL_V4)), protocol as u8, port);
-    } else {
-        put_v6(scratch, halves(sk, off!(SOCK_LOCAL_V6)), protocol as u8, port);
-    }
-    Spelt::Key as u64
 }
 
 #[inline(always)]
@@ -192,83 +236,38 @@ const LOOPBACK_V6: u64 = 1 << 56;
 /// The wildcard as a peer is the address the socket is bound to, else this host's loopback
 /// (`ip_route_output_key_hash_rcu`, net/ipv4/route.c).
 #[inline(always)]
-fn v4(scratch: *mut Scratch, sk: Ptr, address: u32, protocol: u8, port: u16) {
-    let mut address = address;
-    if address == 0 {
-        address = load(sk, off!(SOCK_LOCAL_V4));
+fn v4_peer(sk: Ptr, address: u32) -> u32 {
+    if address != 0 {
+        return address;
     }
-    if address == 0 {
-        address = LOOPBACK_V4;
-    }
-    put_v4(scratch, address, protocol, port);
+    let bound: u32 = load(sk, off!(SOCK_LOCAL_V4));
+    if bound != 0 { bound } else { LOOPBACK_V4 }
 }
 
 /// `tcp_v6_connect` and `__ip6_datagram_connect`: the wildcard as a peer is the loopback, the IPv4 one if the
 /// socket is bound to an IPv4 address.
 #[inline(always)]
-fn v6(scratch: *mut Scratch, sk: Ptr, address: [u64; 2], protocol: u8, port: u16) {
-    let [high, low] = address;
+fn v6_peer(sk: Ptr, [high, low]: [u64; 2]) -> [u64; 2] {
+    let mapped = |address: u32| [0, u64::from(key::MAPPED_PREFIX) | u64::from(address) << 32];
     if high == 0 && low as u32 == key::MAPPED_PREFIX {
-        return v4(scratch, sk, (low >> 32) as u32, protocol, port);
+        return mapped(v4_peer(sk, (low >> 32) as u32));
     }
-    if high == 0 && low == 0 {
-        let [_, local] = halves(sk, off!(SOCK_LOCAL_V6));
-        if local as u32 == key::MAPPED_PREFIX {
-            return put_v4(scratch, LOOPBACK_V4, protocol, port);
-        }
-        return put_v6(scratch, [0, LOOPBACK_V6], protocol, port);
+    if high != 0 || low != 0 {
+        return [high, low];
     }
-    put_v6(scratch, address, protocol, port);
-}
-
-#[inline(always)]
-fn put_v4(scratch: *mut Scratch, address: u32, protocol: u8, port: u16) {
-    // SAFETY: `scratch` is a map value, and the place is the last word before the slack.
-    unsafe {
-        put(end(scratch, key::V4_LEN).cast::<u64>(), key::v4_word(address, protocol, port));
-        put(&raw mut (*scratch).start, (PATH_MAX - key::V4_LEN) as u64);
-    }
-}
-
-#[inline(always)]
-fn put_v6(scratch: *mut Scratch, address: [u64; 2], protocol: u8, port: u16) {
-    let [high, low] = address;
-    if high == 0 && low as u32 == key::MAPPED_PREFIX {
-        return put_v4(scratch, (low >> 32) as u32, protocol, port);
-    }
-    let (first, second, third) = key::v6_words(high, low, protocol, port);
-    // SAFETY: as above; four bytes and two words end where the bytes do.
-    unsafe {
-        put(end(scratch, key::V6_LEN).cast::<u32>(), first);
-        put(end(scratch, 16).cast::<u64>(), second);
-        put(end(scratch, 8).cast::<u64>(), third);
-        put(&raw mut (*scratch).start, (PATH_MAX - key::V6_LEN) as u64);
-    }
+    let [_, bound] = halves(sk, off!(SOCK_LOCAL_V6));
+    if bound as u32 == key::MAPPED_PREFIX { mapped(v4_peer(sk, 0)) } else { [0, LOOPBACK_V6] }
 }
 
 /// The place so many bytes before the object's end.
+///
+/// # Safety
+///
+/// `scratch` is a map value, and the bytes before the end are at least that many.
 #[inline(always)]
 unsafe fn end(scratch: *mut Scratch, back: usize) -> *mut u8 {
-    // SAFETY: the caller's `scratch` is a map value, whose bytes are longer than that.
+    // SAFETY: as the caller promises.
     unsafe { (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD + PATH_MAX - back) }
-}
-
-/// Tells keys apart for `allows: first`. Zeroes precede a short key once it has been matched.
-#[inline(always)]
-pub(crate) fn digest(scratch: *mut Scratch, session: u64) -> u64 {
-    // SAFETY: as above.
-    let (first, second, third) = unsafe {
-        (
-            get(end(scratch, 24).cast::<u64>()),
-            get(end(scratch, 16).cast::<u64>()),
-            get(end(scratch, 8).cast::<u64>()),
-        )
-    };
-    let mixed = (third ^ off!(DIGEST_KEY)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        ^ second.wrapping_mul(0xff51_afd7_ed55_8ccd)
-        ^ first.wrapping_mul(0xc4ce_b9fe_1a85_ec53)
-        ^ session;
-    mixed >> 32
 }
 
 /// The cgroup that a socket was made in.

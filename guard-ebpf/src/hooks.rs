@@ -15,6 +15,8 @@ mod moves;
 mod names;
 mod net;
 mod net_listen;
+mod net_options;
+mod peer;
 mod task;
 mod unix;
 

@@ -39,6 +39,12 @@ impl Arena {
         Some(Self(arena))
     }
 
+    /// The arena behind a plain pointer, which must not be null.
+    #[inline(always)]
+    pub(crate) fn of(arena: *const ArenaValue) -> Self {
+        Self(arena)
+    }
+
     #[inline(always)]
     pub(crate) fn flags(self, domain: u32) -> DomainFlags {
         DomainFlags(self.word(table::domain_at(domain) + table::domain::FLAGS))
@@ -141,7 +147,12 @@ pub(crate) fn begin(scratch: *mut Scratch) {
 #[inline(always)]
 pub(crate) fn so_far(scratch: *mut Scratch) -> Decision {
     // SAFETY: `scratch` is a map value.
-    let outcome = unsafe { get(&raw const (*scratch).decision) };
+    resume(unsafe { get(&raw const (*scratch).decision) })
+}
+
+/// A decision out of memory.
+#[inline(always)]
+pub(crate) fn resume(outcome: Outcome) -> Decision {
     Decision {
         answer: Answer(outcome.answer),
         policy: outcome.policy as u8,
@@ -153,14 +164,19 @@ pub(crate) fn so_far(scratch: *mut Scratch) -> Decision {
 
 #[inline(always)]
 pub(crate) fn keep(scratch: *mut Scratch, decision: &Decision) {
-    let outcome = Outcome {
+    // SAFETY: `scratch` is a map value.
+    unsafe { put(&raw mut (*scratch).decision, outcome(decision)) };
+}
+
+/// A decision for memory.
+#[inline(always)]
+pub(crate) fn outcome(decision: &Decision) -> Outcome {
+    Outcome {
         answer: decision.answer.0,
         shadow: decision.shadow.0,
         policy: u32::from(decision.policy) | u32::from(decision.shadow_policy) << 8,
         needs_args: u32::from(decision.needs_args),
-    };
-    // SAFETY: `scratch` is a map value.
-    unsafe { put(&raw mut (*scratch).decision, outcome) };
+    }
 }
 
 /// The decision that lies in the scratch space, finished.

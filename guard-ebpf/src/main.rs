@@ -5,9 +5,11 @@
 #![allow(internal_features, reason = "atomic read-modify-write has no other spelling on the BPF target")]
 
 mod address;
+mod approval;
 mod emit;
 mod hooks;
 mod judge;
+mod judge_key;
 mod kernel;
 mod maps;
 mod object;

@@ -7,6 +7,7 @@ use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::{CgroupEntry, Control, InodeKey, Label, Site};
 use guard_common::limits;
 
+use crate::approval::Approval;
 use crate::hooks::Pending;
 use crate::object::Scratch;
 
@@ -115,9 +116,11 @@ const ARRAY: usize = 2;
 const PERCPU_ARRAY: usize = 6;
 const LRU_HASH: usize = 9;
 const ARRAY_OF_MAPS: usize = 12;
+const SK_STORAGE: usize = 24;
 const RINGBUF: usize = 27;
 const TASK_STORAGE: usize = 29;
 const NO_PREALLOC: usize = 1;
+const CLONE: usize = 1 << 9;
 
 /// The words of an arena as a map value.
 #[repr(C)]
@@ -156,6 +159,8 @@ maps! {
     SCRATCH: Map<TASK_STORAGE, i32, Scratch, 0, NO_PREALLOC>;
     /// An exec that waits for its argv, one for each task that needs it.
     EXECS: Map<TASK_STORAGE, i32, Pending, 0, NO_PREALLOC>;
+    /// What was agreed to for a socket; copied to the sockets that a listener accepts.
+    APPROVALS: Map<SK_STORAGE, i32, Approval, 0, { NO_PREALLOC | CLONE }>;
     /// Allows already recorded, for `allows: first`.
     SEEN: Map<LRU_HASH, u64, u64, { limits::SEEN as usize }, 0>;
     /// Events to the daemon.

@@ -80,6 +80,7 @@ macro_rules! kernel_offsets {
             MESSAGE_NAME "msghdr" "msg_name" required;
             MESSAGE_NAME_LENGTH "msghdr" "msg_namelen" required;
             MESSAGE_FLAGS "msghdr" "msg_flags" required;
+            BUFFER_DATA "sk_buff" "data" required;
             KEY_TYPE "key" "type" required;
             KEY_TYPE_NAME "key_type" "name" required;
         }

@@ -38,6 +38,8 @@ names! {
         SeenFailed = 28, "seen-failed";
         ArgvFailed = 29, "argv-failed";
         MountSearchFailed = 30, "mount-search-failed";
+        /// A socket's approval could not be stored: its next send is decided anew.
+        ApprovalFailed = 31, "approval-failed";
     }
 }
 

@@ -2,13 +2,14 @@
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use guard_common::abi::{Action, BoundaryItem, Op, Reason};
+use guard_common::abi::{Action, BoundaryItem, Op};
 
-use super::{ADDRESS, EPERM, boundary, pack, refuse, returned, settle};
+use super::peer::{self, decide};
+use super::{EPERM, boundary};
 use crate::address::{self, Kind, Spelt};
-use crate::judge::{Arena, pointer, weigh};
+use crate::approval::How;
 use crate::kernel::{Ptr, follow, load, off};
-use crate::object::{self, Scratch};
+use crate::object;
 use crate::subject::{self, Subject};
 
 /// `int socket_create(int family, int type, int protocol, int kern)`: also for socketpair(2), and before the
@@ -22,11 +23,8 @@ use crate::subject::{self, Subject};
 pub(crate) fn socket_create(ctx: LsmContext) -> i32 {
     let (family, kind, protocol): (u32, u32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     let kern: u32 = ctx.arg(3);
-    let usual = match (family, kind, protocol) {
-        (1, ..) | (16, _, 0) => true,
-        (2 | 10, 1, 0 | 6) | (2 | 10, 2, 0 | 17) => true,
-        _ => false,
-    };
+    let usual =
+        matches!((family, kind, protocol), (1, ..) | (16, _, 0) | (2 | 10, 1, 0 | 6) | (2 | 10, 2, 0 | 17));
     if usual || kern != 0 {
         return 0;
     }
@@ -64,7 +62,11 @@ pub(crate) fn socket_connect(ctx: LsmContext) -> i32 {
                 // The connection is dissolved.
                 return 0;
             }
-            decide(subject, Action::Connect, Op::Connect, scratch, spelt)
+            let answer = decide(subject, Action::Connect, Op::Connect, scratch, spelt);
+            if answer == 0 && peer::was_spent(scratch) {
+                peer::approve(subject, sk, How::Sends, scratch);
+            }
+            answer
         }
     }
 }
@@ -95,8 +97,8 @@ pub(crate) fn socket_sendmsg(ctx: LsmContext) -> i32 {
         }
         Kind::Udp => (load::<u8>(sk, off!(SOCK_STATE)) == address::ESTABLISHED, true),
     };
-    let scratch = object::scratch(subject.task);
     if by_name && named != 0 && length != 0 {
+        let scratch = object::scratch(subject.task);
         // On an IPv4 datagram socket no family means IPv4 (`udp_sendmsg`), on an IPv6 one no address.
         let v4 = kind == Kind::Udp && load::<u16>(sk, off!(SOCK_FAMILY)) == address::AF_INET;
         let spelt = address::spell(scratch, sk, named, address::about(length, kind, v4));
@@ -108,27 +110,5 @@ pub(crate) fn socket_sendmsg(ctx: LsmContext) -> i32 {
         // Nowhere to go: the call fails by itself.
         return 0;
     }
-    let spelt = address::spell_peer(scratch, sk, u64::from(kind.protocol()));
-    decide(subject, Action::Connect, Op::Send, scratch, spelt)
-}
-
-/// Decides on the key in the scratch space.
-#[inline(always)]
-pub(super) fn decide(subject: Subject, action: Action, op: Op, scratch: *mut Scratch, spelt: u64) -> i32 {
-    let case = pack(subject, action, op) | ADDRESS;
-    returned(judge_key(subject.task, scratch, case, subject.session, spelt))
-}
-
-#[inline(never)]
-fn judge_key(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, spelt: u64) -> i64 {
-    let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
-    if scratch.is_null() {
-        return refuse(arena, case);
-    }
-    if Spelt::from_code(spelt) != Spelt::Key {
-        crate::emit::no_object(scratch);
-        return settle(task, scratch, case, session, Reason::UnknownAddress as u64);
-    }
-    let reason = weigh(pointer(arena), scratch, case as u32, (case >> 32) as u32 & 7);
-    settle(task, scratch, case, session, reason | address::digest(scratch, session) << 32)
+    peer::send(subject, sk, kind)
 }

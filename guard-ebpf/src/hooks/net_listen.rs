@@ -9,8 +9,10 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, Op};
 
 use super::EPERM;
-use super::net::{decide, odd};
-use crate::address::{self, Kind};
+use super::net::odd;
+use super::peer::{approve, decide};
+use crate::address::{self, Key, Kind, Spelt};
+use crate::approval::How;
 use crate::kernel::{self, Ptr, follow, load, off};
 use crate::object;
 use crate::subject;
@@ -69,8 +71,15 @@ fn local(socket: Ptr, op: Op) -> i32 {
         Kind::Odd => odd(subject, op, sk),
         Kind::Tcp | Kind::Udp => {
             let scratch = object::scratch(subject.task);
-            let spelt = address::spell_local(scratch, sk, u64::from(kind.protocol()));
-            decide(subject, Action::Listen, op, scratch, spelt)
+            if scratch.is_null() {
+                return -EPERM;
+            }
+            Key::of_local(sk, kind).keep(scratch);
+            let answer = decide(subject, Action::Listen, op, scratch, Spelt::Key as u64);
+            if answer == 0 {
+                approve(subject, sk, How::Accepts, scratch);
+            }
+            answer
         }
     }
 }

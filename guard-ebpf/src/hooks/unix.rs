@@ -4,14 +4,15 @@
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use guard_common::abi::{Action, Op};
+use guard_common::abi::{Action, Op, Reason};
 
-use super::net::decide;
-use super::place;
-use crate::address::{self, Spelt};
-use crate::kernel::{Ptr, follow, member, off};
+use super::{ADDRESS, EPERM, pack, place, refuse, returned, settle};
+use crate::address::{self, Key, Spelt};
+use crate::emit;
+use crate::judge::{Arena, pointer, weigh};
+use crate::kernel::{Ptr, follow, get, member, off};
 use crate::maps::CGROUPS;
-use crate::object::{self, Place};
+use crate::object::{self, Place, Scratch};
 use crate::subject::{self, Subject};
 
 /// `int unix_stream_connect(struct sock *sock, struct sock *other, struct sock *newsk)`: stream and seqpacket.
@@ -53,7 +54,8 @@ fn peer(subject: Subject, op: Op, other: Ptr) -> i32 {
     if Spelt::from_code(spelt) == Spelt::Unspecified {
         return 0;
     }
-    decide(subject, Action::Connect, op, scratch, spelt)
+    let case = pack(subject, Action::Connect, op) | ADDRESS;
+    returned(judge_name(subject.task, scratch, case, subject.session, spelt))
 }
 
 #[inline(always)]
@@ -65,4 +67,21 @@ fn same_session(subject: Subject, other: Ptr) -> bool {
     let entry = CGROUPS.get(&subject::cgroup_id(cgroup));
     // SAFETY: checked for null, an entry of the map.
     !entry.is_null() && unsafe { (*entry).session == subject.session }
+}
+
+/// Decides on the abstract name in the scratch space.
+#[inline(never)]
+fn judge_name(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, spelt: u64) -> i64 {
+    let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
+    if scratch.is_null() {
+        return refuse(arena, case);
+    }
+    if Spelt::from_code(spelt) != Spelt::Key {
+        emit::no_object(scratch);
+        return settle(task, scratch, case, session, Reason::UnknownAddress as u64);
+    }
+    let reason = weigh(pointer(arena), scratch, case as u32, Action::Connect as u32);
+    // SAFETY: `scratch` is a map value.
+    let length = unsafe { get(&raw const (*scratch).start) };
+    settle(task, scratch, case, session, reason | Key::kept(scratch).digest(session ^ length) << 32)
 }

@@ -30,6 +30,7 @@ const PINNED: &[&str] = &[
     "LABELS",
     "SCRATCH",
     "EXECS",
+    "APPROVALS",
     "SEEN",
     "EVENTS",
     "SEQUENCE",

@@ -1,0 +1,93 @@
+//! What was agreed to for a socket, so that neither each send nor each packet walks the automata again.
+//!
+//! An approval holds for one policy generation, one domain and one peer: whatever changes one of them makes
+//! it worthless. It lies in the socket's own storage and goes with it. A listener's is copied to the sockets
+//! it accepts (`BPF_F_CLONE`), which is how those are known.
+
+use core::ptr;
+
+use aya_ebpf::helpers::generated as helpers;
+use guard_common::abi::Site;
+
+use crate::address::Key;
+use crate::kernel::{Ptr, count, get, put};
+use crate::maps::APPROVALS;
+
+/// How a socket came to have a peer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum How {
+    /// The task chose it: the approval is for this peer.
+    Sends = 1,
+    /// The peer came to a port that the policy opens.
+    Accepts = 2,
+}
+
+/// A socket's approval.
+#[repr(C)]
+pub(crate) struct Approval {
+    generation: u64,
+    domain: u32,
+    how: u32,
+    key: Key,
+}
+
+/// The approval of a socket, null if it has none. `sk` is a typed socket, or a packet's.
+#[inline(always)]
+pub(crate) fn find(sk: Ptr) -> *mut Approval {
+    // SAFETY: `sk` is a socket that the verifier knows; no creation, so no value is read.
+    unsafe {
+        helpers::bpf_sk_storage_get(APPROVALS.as_ptr(), sk.cast_mut().cast(), ptr::null_mut(), 0).cast()
+    }
+}
+
+/// Is this socket known to have been accepted, or to accept?
+#[inline(always)]
+pub(crate) fn accepts(approval: *const Approval) -> bool {
+    // SAFETY: checked for null, an approval in socket storage.
+    !approval.is_null() && unsafe { get(&raw const (*approval).how) } == How::Accepts as u32
+}
+
+/// Does it cover a send to `peer` now?
+#[inline(always)]
+pub(crate) fn covers(approval: *const Approval, generation: u64, domain: u32, peer: Key) -> bool {
+    if approval.is_null() {
+        return false;
+    }
+    // SAFETY: not null, an approval in socket storage.
+    let (made_in, of, how, key) = unsafe {
+        (
+            get(&raw const (*approval).generation),
+            get(&raw const (*approval).domain),
+            get(&raw const (*approval).how),
+            get(&raw const (*approval).key),
+        )
+    };
+    if made_in != generation || of != domain {
+        return false;
+    }
+    how == How::Accepts as u32 || (key.0[2] == peer.0[2] && key.0[1] == peer.0[1] && key.0[0] == peer.0[0])
+}
+
+/// Remembers an approval. Without memory for it the next send is decided anew.
+#[inline(always)]
+pub(crate) fn grant(sk: Ptr, generation: u64, domain: u32, how: How, key: Key) {
+    // SAFETY: as in `find`; no initial value; 1 is BPF_LOCAL_STORAGE_GET_F_CREATE.
+    let approval: *mut Approval = unsafe {
+        helpers::bpf_sk_storage_get(APPROVALS.as_ptr(), sk.cast_mut().cast(), ptr::null_mut(), 1).cast()
+    };
+    if approval.is_null() {
+        count(Site::ApprovalFailed);
+        return;
+    }
+    // Another thread may send on the socket now: it must not take the new words for the old key's, so the
+    // generation, which is never 0, comes last.
+    // SAFETY: not null, an approval in socket storage.
+    unsafe {
+        put(&raw mut (*approval).generation, 0);
+        put(&raw mut (*approval).domain, domain);
+        put(&raw mut (*approval).how, how as u32);
+        put(&raw mut (*approval).key, key);
+        put(&raw mut (*approval).generation, generation);
+    }
+}

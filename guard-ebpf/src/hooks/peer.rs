@@ -1,0 +1,81 @@
+//! The decision on an address, and what follows from it.
+
+use guard_common::abi::{Action, Op, Reason, Verdict};
+use guard_common::table::{self, Words};
+
+use super::{ADDRESS, EPERM, pack, refuse, returned, settle};
+use crate::address::{Key, Kind, Spelt};
+use crate::approval::{self, How};
+use crate::judge::{self, Arena};
+use crate::kernel::Ptr;
+use crate::object::{self, Scratch};
+use crate::subject::Subject;
+use crate::{emit, judge_key};
+
+/// Decides on the key in the scratch space.
+#[inline(always)]
+pub(super) fn decide(subject: Subject, action: Action, op: Op, scratch: *mut Scratch, spelt: u64) -> i32 {
+    let case = pack(subject, action, op) | ADDRESS;
+    returned(judge(subject.task, scratch, case, subject.session, spelt))
+}
+
+#[inline(never)]
+fn judge(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, spelt: u64) -> i64 {
+    let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
+    if scratch.is_null() {
+        return refuse(arena, case);
+    }
+    if Spelt::from_code(spelt) != Spelt::Key {
+        emit::no_object(scratch);
+        return settle(task, scratch, case, session, Reason::UnknownAddress as u64);
+    }
+    let key = Key::kept(scratch);
+    let action = if case >> 32 & 7 == Action::Listen as u64 { Action::Listen } else { Action::Connect };
+    let weighed = judge_key::weigh(arena, case as u32, action, key);
+    judge::keep(scratch, &weighed.decision);
+    settle(task, scratch, case, session, weighed.reason | key.digest(session) << 32)
+}
+
+/// Remembers that the socket may send to the key in the scratch space, or accept.
+#[inline(always)]
+pub(super) fn approve(subject: Subject, sk: Ptr, how: How, scratch: *mut Scratch) {
+    if let (Some(arena), false) = (Arena::live(), scratch.is_null()) {
+        let generation = arena.word(table::AT_GENERATION);
+        approval::grant(sk, generation, subject.domain, how, Key::kept(scratch));
+    }
+}
+
+/// Whether the decision in the scratch space was more than a plain yes: then it must not be asked for again
+/// at the first send, as it has used up a budget or an answer.
+#[inline(always)]
+pub(super) fn was_spent(scratch: *mut Scratch) -> bool {
+    !scratch.is_null() && judge::decision(scratch).verdict() != Verdict::Allow
+}
+
+/// Decides on a send to the peer that the socket is connected to: a socket that was accepted on a port which
+/// the policy opens answers whoever came.
+#[inline(always)]
+pub(super) fn send(subject: Subject, sk: Ptr, kind: Kind) -> i32 {
+    let Some(arena) = Arena::live() else { return -EPERM };
+    let peer = Key::of_peer(sk, kind);
+    let approved = approval::find(sk);
+    if approval::covers(approved, arena.word(table::AT_GENERATION), subject.domain, peer) {
+        return 0;
+    }
+    let scratch = object::scratch(subject.task);
+    if scratch.is_null() {
+        return -EPERM;
+    }
+    let (how, action) = if kind == Kind::Tcp && approval::accepts(approved) {
+        Key::of_local(sk, kind).keep(scratch);
+        (How::Accepts, Action::Listen)
+    } else {
+        peer.keep(scratch);
+        (How::Sends, Action::Connect)
+    };
+    let answer = decide(subject, action, Op::Send, scratch, Spelt::Key as u64);
+    if answer == 0 {
+        approve(subject, sk, how, scratch);
+    }
+    answer
+}
