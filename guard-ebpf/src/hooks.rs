@@ -10,6 +10,8 @@ mod boundary;
 mod cgroup;
 mod exec;
 mod file;
+mod inherited;
+mod mapping;
 mod meta;
 mod moves;
 mod names;
@@ -21,6 +23,7 @@ mod task;
 mod unix;
 
 pub(crate) use argv::Pending;
+pub(crate) use inherited::{Approved, REMEMBERED};
 
 use guard_common::abi::{Action, BoundaryItem, CAPS_KEPT, EventFlags, EventKind, Op, Reason, Site, Verdict};
 use guard_common::table::{self, Answer, DomainFlags, Words};

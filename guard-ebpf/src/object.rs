@@ -9,6 +9,7 @@ use guard_common::abi::{Event, Reason, Site};
 use guard_common::limits::{NAME_MAX, PATH_MAX, POLICIES_PER_DOMAIN, WALK_STEPS};
 
 use crate::emit::SLACK;
+use crate::hooks::{Approved, REMEMBERED};
 use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
 use crate::maps::SCRATCH;
 
@@ -31,6 +32,8 @@ pub(crate) struct Scratch {
     pub(crate) states: [u32; POLICIES_PER_DOMAIN * 2],
     /// See `judge`.
     pub(crate) decision: crate::judge::Outcome,
+    /// See `hooks::inherited`.
+    pub(crate) approved: [Approved; REMEMBERED],
     /// See `hooks::moves`.
     pub(crate) residuals: [u32; RESIDUALS],
     pub(crate) differ: u64,
@@ -150,11 +153,6 @@ impl Place {
     #[inline(always)]
     pub(crate) fn root(self) -> u64 {
         load(self.mount, off!(VFSMOUNT_ROOT))
-    }
-
-    #[inline(always)]
-    pub(crate) fn inode(self) -> Ptr {
-        follow(self.dentry, off!(DENTRY_INODE))
     }
 }
 

@@ -52,6 +52,7 @@ pub const HOOKS: &[Hook] = &[
     lsm("bprm_check_security", &[(0, "*linux_binprm")]),
     lsm("bprm_committed_creds", &[(0, "*linux_binprm")]),
     lsm("file_open", &[(0, "*file")]),
+    lsm("file_permission", &[(0, "*file"), (1, "int")]),
     lsm("mmap_file", &[(0, "*file"), (2, "int"), (3, "int")]),
     lsm("file_mprotect", &[(0, "*vm_area_struct"), (2, "int")]),
     lsm("file_receive", &[(0, "*file")]),
