@@ -1,19 +1,24 @@
 //! Events → records → a log that cannot be changed unseen, and everything that reads it back.
 //!
 //! In the order of the data's way: [`Scribe`] (an event and what its numbers are called → [`Record`]) → `line` (→ one
-//! line of JSON) → [`Log`] (→ hash chain, segments, checkpoints) → [`verify`] and whatever else reads it back.
+//! line of JSON) → [`Log`] (→ hash chain, segments, checkpoints) → [`verify`], and
+//! [`read`] with [`filter`] for whoever asks.
 //! The format is `docs/audit-format.md`; the verifier in `tests/verify` was written from that page alone.
 
 mod clock;
 mod escape;
+pub mod export;
 mod files;
+pub mod filter;
 mod head;
 mod identity;
 mod line;
 mod log;
 mod names;
+pub mod read;
 mod reasons;
 mod record;
+pub mod replay;
 mod scribe;
 mod seal;
 pub mod verify;

@@ -1,5 +1,10 @@
 //! `guard audit …`: what the log says, and whether it is still what was written.
 
+mod export;
+mod filter;
+mod query;
+mod replay;
+mod trace;
 mod verify;
 
 use std::path::PathBuf;
@@ -10,6 +15,14 @@ use super::{Ending, places};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Find records by time, session, principal, policy, rule, verdict, reason, action, path or address
+    Query(Box<query::Args>),
+    /// Tell one session from its start to its end
+    Trace(trace::Args),
+    /// Decide what was recorded under another policy, and say what would change
+    Replay(Box<replay::Args>),
+    /// Print records for other tools
+    Export(Box<export::Args>),
     /// Say whether the log is what was written: every line, checkpoint and segment
     Verify(verify::Args),
 }
@@ -17,6 +30,10 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(self) -> anyhow::Result<Ending> {
         match self {
+            Self::Query(args) => args.run(),
+            Self::Trace(args) => args.run(),
+            Self::Replay(args) => args.run(),
+            Self::Export(args) => args.run(),
             Self::Verify(args) => args.run(),
         }
     }

@@ -94,7 +94,7 @@ fn load(paths: &[PathBuf]) -> Vec<Parsed> {
 }
 
 /// The one policy in `path`, or its errors on standard error.
-fn load_one(path: &Path) -> Result<Policy, Ending> {
+pub(super) fn load_one(path: &Path) -> Result<Policy, Ending> {
     let parsed = parse::load(path);
     match parsed.policy {
         Some(policy) => Ok(policy),

@@ -52,9 +52,13 @@ pub fn scribe() -> Scribe<PlanNames> {
 
 /// A denied write as it lies in the ring.
 pub fn entry(seq: u64, object: &[u8]) -> Vec<u8> {
+    entry_of(object, |raw| raw.seq = seq)
+}
+
+/// The same with changes.
+pub fn entry_of(object: &[u8], change: impl FnOnce(&mut abi::Event)) -> Vec<u8> {
     let mut raw = abi::Event::new_zeroed();
-    raw.seq = seq;
-    raw.time = 1_000_000_000 + seq;
+    raw.time = 1_000_000_000;
     raw.pid = u32::MAX;
     raw.answer = Answer::new(Verdict::Block, 0, 0).0;
     raw.errno = -1;
@@ -66,6 +70,7 @@ pub fn entry(seq: u64, object: &[u8]) -> Vec<u8> {
     raw.comm[..4].copy_from_slice(b"bash");
     raw.object_at = size_of::<abi::Event>() as u16;
     raw.object_len = object.len() as u16;
+    change(&mut raw);
     [raw.as_bytes(), object].concat()
 }
 

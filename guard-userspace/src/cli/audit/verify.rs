@@ -38,6 +38,13 @@ impl Args {
             }
             None => None,
         };
+        if !self.place.dir.exists() && !self.keys.exists() {
+            anyhow::bail!(
+                "there is no audit log in {}, and no keys in {}",
+                self.place.dir.display(),
+                self.keys.display()
+            );
+        }
         let report = verify(&self.place.dir, &self.keys, witness.as_deref())?;
         if self.json {
             term::print_json(&serde_json::to_value(&report)?)?;

@@ -1,0 +1,20 @@
+//! Records in the formats of other tools.
+
+mod ocsf;
+mod otlp;
+
+use super::clock;
+use super::read::Entry;
+
+pub use ocsf::ocsf;
+pub use otlp::otlp;
+
+/// Nanoseconds since 1970.
+fn nanoseconds(entry: &Entry<'_>) -> u64 {
+    clock::parse(&entry.time).unwrap_or_default()
+}
+
+/// Whether the call did not go on.
+fn is_denied(entry: &Entry<'_>) -> bool {
+    entry.errno != 0
+}
