@@ -146,6 +146,7 @@ const fn is_of_rules(reason: Reason) -> bool {
         | Reason::HelperFailed
         | Reason::UnknownAddress
         | Reason::ArgvTooLong
+        | Reason::OtherRules
         | Reason::Boundary
         | Reason::Capability => false,
     }
