@@ -98,6 +98,20 @@ pub enum LoadError {
         /// `uname -r`.
         release: String,
     },
+    /// Programs would load, attach, and never be called.
+    #[error(
+        "bpf is not in the kernel's list of security modules ({list}), so no LSM program is ever called: boot with \
+         lsm={list},bpf on the kernel command line"
+    )]
+    NotListed {
+        /// The list.
+        list: String,
+    },
+    /// The list of security modules is not to be seen.
+    #[error(
+        "read /sys/kernel/security/lsm: mount securityfs with `mount -t securityfs none /sys/kernel/security`"
+    )]
+    NoList(#[source] io::Error),
     /// The object could not be loaded.
     #[error("load the eBPF object")]
     Object(#[source] Box<aya::EbpfError>),
@@ -143,6 +157,7 @@ impl Kernel {
     /// attaches this build's beside whatever is there and then drops the older links.
     pub fn start(pins: Pins) -> Result<Self, LoadError> {
         refuse_old_kernels()?;
+        refuse_unlisted()?;
         let btf = Btf::vmlinux()?;
         let build = build_id();
         if let Some(kernel) = Self::adopt(&pins, &build) {
@@ -253,6 +268,13 @@ fn refuse_old_kernels() -> Result<(), LoadError> {
     let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < (6, 1) { Err(LoadError::TooOld { release }) } else { Ok(()) }
+}
+
+/// A kernel without `bpf` in its list takes every program and calls none.
+fn refuse_unlisted() -> Result<(), LoadError> {
+    let list = std::fs::read_to_string("/sys/kernel/security/lsm").map_err(LoadError::NoList)?;
+    let list = list.trim().to_owned();
+    if list.split(',').any(|name| name == "bpf") { Ok(()) } else { Err(LoadError::NotListed { list }) }
 }
 
 type Loaded = (Ebpf, BTreeMap<&'static str, OwnedFd>, OwnedFd);
