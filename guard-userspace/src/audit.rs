@@ -12,6 +12,7 @@ mod files;
 pub mod filter;
 mod head;
 mod identity;
+pub mod index;
 mod line;
 mod log;
 mod names;

@@ -109,7 +109,8 @@ fn objects(place: &Place, args: &[&str]) -> Vec<String> {
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["object"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(output.status.code(), Some(i32::from(objects.is_empty())));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(i32::from(objects.is_empty())), "{errors}");
     objects
 }
 
@@ -131,6 +132,46 @@ fn every_question_finds_its_records_and_no_others() {
     assert_eq!(objects(&place, &["--policy", "agent", "--limit", "1"]), ["/usr/bin/git"]);
     assert_eq!(objects(&place, &["--until", "1990-01-01"]), [""; 0]);
     assert_eq!(guard(&place, &["query", "--since", "soon"]).status.code(), Some(2));
+}
+
+#[test]
+fn an_index_changes_no_answer_and_can_be_lost() {
+    let place = Place::new("index");
+    write_log(&place);
+    let questions: [&[&str]; 7] = [
+        &[],
+        &["--rule", "keys"],
+        &["--path", "/home/**"],
+        &["--address", "10.1.0.0/16"],
+        &["--verdict", "block", "--action", "write"],
+        &["--session", &"ab".repeat(16)],
+        &["--until", "1990-01-01"],
+    ];
+    let scanned: Vec<_> = questions.iter().map(|question| objects(&place, question)).collect();
+    let index = place.log().join("index");
+    assert!(!index.exists(), "the last segment is read whole");
+    let (mut log, _) = place.open(Options::default());
+    log.close().unwrap();
+    log.append(&common::records(10..11)).unwrap();
+    drop(log);
+    let of_first = |question: &[&str]| -> Vec<String> {
+        objects(&place, question).into_iter().filter(|object| object != "/srv/file-10").collect()
+    };
+    let indexed = || -> Vec<_> { questions.iter().map(|question| of_first(question)).collect() };
+    assert_eq!(indexed(), scanned);
+    let file = index.join("0000000001.idx");
+    let bytes = fs::read(&file).unwrap();
+    // Cut short, or another segment's: made anew.
+    fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+    assert_eq!(indexed(), scanned);
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    let mut other = bytes.clone();
+    other[8] ^= 1;
+    fs::write(&file, &other).unwrap();
+    assert_eq!(indexed(), scanned);
+    fs::remove_dir_all(&index).unwrap();
+    fs::write(&index, "not a directory").unwrap();
+    assert_eq!(indexed(), scanned);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use guard_common::abi::{EventFlags, Reason};
 
 use super::clock::Timestamps;
-use super::escape::push_name;
+use super::escape::{push_json, push_name};
 use super::names::Who;
 use super::record::{Argv, Body, EventRecord, Note, Record, Value};
 use super::scribe::Host;
@@ -254,6 +254,14 @@ fn push_key(out: &mut Vec<u8>, key: &str) {
 /// Text that is not an agent's choice, but may hold anything an author of policies can write: escaped like names.
 pub(super) fn push_text(out: &mut Vec<u8>, key: &str, text: &str) {
     push_bytes(out, key, text.as_bytes());
+}
+
+/// Text that has been escaped already.
+pub(super) fn push_plain(out: &mut Vec<u8>, key: &str, text: &str) {
+    push_key(out, key);
+    out.push(b'"');
+    push_json(out, text.as_bytes());
+    out.push(b'"');
 }
 
 fn push_bytes(out: &mut Vec<u8>, key: &str, bytes: &[u8]) {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::files;
+use super::filter::Filter;
+use super::{files, index};
 
 /// What a line says, as far as questions need it. What a line does not have is empty.
 #[derive(Debug, Default, Deserialize)]
@@ -109,16 +110,55 @@ pub struct Cursor {
     pub offset: u64,
 }
 
+/// Gives every record that answers a question to `each`, with its line: closed segments by their index, which is made
+/// first if it is missing and can be; the last one line by line. `cursor` is then where new records will come.
+pub fn search(
+    directory: &Path,
+    filter: &Filter,
+    cursor: &mut Cursor,
+    mut each: impl FnMut(&Entry<'_>, &[u8]) -> ControlFlow<()>,
+) -> Result<(), ReadError> {
+    let segments = files::segments(directory).map_err(failed(directory))?;
+    let closed = segments.len().saturating_sub(1);
+    for (number, path) in &segments[..closed] {
+        // Whoever may not write beside the log reads it whole instead.
+        let _ = index::build(path);
+        let Ok(Some(offsets)) = index::candidates(path, filter) else {
+            *cursor = Cursor { segment: *number, offset: 0 };
+            break;
+        };
+        *cursor = Cursor { segment: number + 1, offset: 0 };
+        let mut text = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed(path))?);
+        let (mut at, mut line) = (0_u64, Vec::new());
+        for offset in offsets {
+            text.seek_relative(offset as i64 - at as i64).map_err(failed(path))?;
+            line.clear();
+            at = offset + text.read_until(b'\n', &mut line).map_err(failed(path))? as u64;
+            line.pop_if(|byte| *byte == b'\n');
+            if let Some(entry) = Entry::parse(&line).filter(|entry| filter.matches(entry))
+                && each(&entry, &line).is_break()
+            {
+                return Ok(());
+            }
+        }
+    }
+    lines(directory, cursor, |_, line| match Entry::parse(line).filter(|entry| filter.matches(entry)) {
+        Some(entry) => each(&entry, line),
+        None => ControlFlow::Continue(()),
+    })
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> ReadError {
+    let path = path.to_owned();
+    move |source| ReadError { path, source }
+}
+
 /// Gives every whole line from `cursor` on to `each`, until that says to stop or there are no more.
 pub fn lines(
     directory: &Path,
     cursor: &mut Cursor,
     mut each: impl FnMut(Cursor, &[u8]) -> ControlFlow<()>,
 ) -> Result<(), ReadError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ReadError { path, source }
-    };
     let segments = files::segments(directory).map_err(failed(directory))?;
     for (number, path) in segments {
         if number < cursor.segment {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use clap::ValueEnum;
 use guard_userspace::audit::export::{ocsf, otlp};
-use guard_userspace::audit::read::{Cursor, Entry, lines};
+use guard_userspace::audit::read::{Cursor, search};
 
 use super::super::Ending;
 use super::Where;
@@ -39,14 +39,11 @@ impl Args {
         let filter = self.under.filter(&self.which);
         let mut out = BufWriter::new(io::stdout().lock());
         let mut written = Ok(());
-        lines(&self.place.dir, &mut Cursor::default(), |_, line| {
-            let Some(entry) = Entry::parse(line).filter(|entry| filter.matches(entry)) else {
-                return ControlFlow::Continue(());
-            };
+        search(&self.place.dir, &filter, &mut Cursor::default(), |entry, line| {
             written = match self.format {
                 Format::Jsonl => out.write_all(line),
-                Format::Ocsf => out.write_all(ocsf(&entry).to_string().as_bytes()),
-                Format::Otlp => out.write_all(otlp(&entry).to_string().as_bytes()),
+                Format::Ocsf => out.write_all(ocsf(entry).to_string().as_bytes()),
+                Format::Otlp => out.write_all(otlp(entry).to_string().as_bytes()),
             }
             .and_then(|()| out.write_all(b"\n"));
             if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

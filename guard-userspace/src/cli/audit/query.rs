@@ -6,8 +6,7 @@ use std::ops::ControlFlow;
 use std::thread;
 use std::time::Duration;
 
-use guard_userspace::audit::filter::Filter;
-use guard_userspace::audit::read::{Cursor, Entry, lines};
+use guard_userspace::audit::read::{Cursor, Entry, search};
 
 use super::super::{Ending, term};
 use super::Where;
@@ -44,10 +43,10 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<Ending> {
         let filter = self.under.filter(&self.which);
-        let mut answer = Answer { args: &self, filter, found: 0, totals: Totals::default(), failed: None };
+        let mut answer = Answer { args: &self, found: 0, totals: Totals::default(), failed: None };
         let mut cursor = Cursor::default();
         loop {
-            lines(&self.place.dir, &mut cursor, |_, line| answer.take(line))?;
+            search(&self.place.dir, &filter, &mut cursor, |entry, line| answer.take(entry, line))?;
             if let Some(error) = answer.failed {
                 return Err(error.into());
             }
@@ -75,7 +74,6 @@ impl Args {
 /// What has been found so far.
 struct Answer<'a> {
     args: &'a Args,
-    filter: Filter,
     found: u64,
     totals: Totals,
     failed: Option<io::Error>,
@@ -86,22 +84,19 @@ impl Answer<'_> {
         self.args.limit.is_some_and(|limit| self.found >= limit)
     }
 
-    fn take(&mut self, line: &[u8]) -> ControlFlow<()> {
+    fn take(&mut self, entry: &Entry<'_>, line: &[u8]) -> ControlFlow<()> {
         if self.is_full() {
             return ControlFlow::Break(());
         }
-        let Some(entry) = Entry::parse(line).filter(|entry| self.filter.matches(entry)) else {
-            return ControlFlow::Continue(());
-        };
         self.found += 1;
         let written = if self.args.totals {
-            self.totals.count(&entry);
+            self.totals.count(entry);
             Ok(())
         } else if self.args.json {
             let mut out = io::stdout().lock();
             out.write_all(line).and_then(|()| out.write_all(b"\n"))
         } else {
-            io::stdout().lock().write_all(row(&entry).as_bytes())
+            io::stdout().lock().write_all(row(entry).as_bytes())
         };
         match written {
             Ok(()) => ControlFlow::Continue(()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use guard_userspace::audit::read::{Cursor, Entry, lines};
+use guard_userspace::audit::read::{Cursor, search};
 use guard_userspace::audit::replay::{Change, Replay, Tally};
 use serde_json::json;
 
@@ -39,10 +39,8 @@ impl Args {
             Err(ending) => return Ok(ending),
         };
         let mut replay = Replay::new(&policy).context("compile the policy")?;
-        lines(&self.place.dir, &mut Cursor::default(), |_, line| {
-            if let Some(entry) = Entry::parse(line).filter(|entry| filter.matches(entry)) {
-                replay.take(&entry);
-            }
+        search(&self.place.dir, &filter, &mut Cursor::default(), |entry, _| {
+            replay.take(entry);
             ControlFlow::Continue(())
         })?;
         if self.json {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use guard_userspace::audit::filter::Filter;
-use guard_userspace::audit::read::{Cursor, Entry, lines};
+use guard_userspace::audit::read::{Cursor, Entry, search};
 
 use super::super::{Ending, term};
 use super::Where;
@@ -26,12 +26,9 @@ impl Args {
         let filter = Filter { session: Some(self.id.clone()), ..Filter::default() };
         let mut timeline = Timeline::default();
         let mut failed = None;
-        lines(&self.place.dir, &mut Cursor::default(), |_, line| {
-            let Some(entry) = Entry::parse(line).filter(|entry| filter.matches(entry)) else {
-                return ControlFlow::Continue(());
-            };
+        search(&self.place.dir, &filter, &mut Cursor::default(), |entry, line| {
             let text =
-                if self.json { format!("{}\n", String::from_utf8_lossy(line)) } else { timeline.row(&entry) };
+                if self.json { format!("{}\n", String::from_utf8_lossy(line)) } else { timeline.row(entry) };
             timeline.rows += 1;
             match term::print(&text) {
                 Ok(()) => ControlFlow::Continue(()),
