@@ -19,6 +19,7 @@ mod net;
 mod net_listen;
 mod net_options;
 mod peer;
+mod sysctl;
 mod task;
 mod unix;
 

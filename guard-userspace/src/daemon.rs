@@ -82,7 +82,7 @@ struct Daemon {
 pub async fn run(config: Config) -> Result<(), DaemonError> {
     refuse_governed_cgroup(&config)?;
     let loaded = policies::load(&config.policies)?;
-    let kernel = Kernel::start(config.pins.clone())?;
+    let kernel = Kernel::start(config.pins.clone(), &config.cgroups)?;
     kernel
         .set_control(&Control { daemon: std::process::id(), complete: 1 })
         .map_err(doing("tell the programs who the daemon is"))?;

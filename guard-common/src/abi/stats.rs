@@ -40,6 +40,8 @@ names! {
         MountSearchFailed = 30, "mount-search-failed";
         /// A socket's approval could not be stored: its next send is decided anew.
         ApprovalFailed = 31, "approval-failed";
+        /// Somebody tried to switch off what every LSM program hangs on.
+        FtraceVetoed = 32, "ftrace-vetoed";
     }
 }
 

@@ -1,7 +1,10 @@
 //! Programs into the kernel: verified on every processor at once, attached in order, pinned.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
@@ -13,6 +16,7 @@ use tracing::debug;
 use super::Pins;
 use super::hooks::{HOOKS, Hook, Kind};
 use super::load::{HookState, LoadError, pin_error};
+use crate::sys::bpf;
 
 /// A hook with its program, to be loaded.
 type Job<'p> = (&'static Hook, &'p mut Program);
@@ -23,7 +27,9 @@ pub(super) fn attach(
     pins: &Pins,
     build: &str,
     states: &BTreeMap<&'static str, HookState>,
+    cgroups: &Path,
 ) -> Result<(), LoadError> {
+    let root = File::open(cgroups).map_err(|source| pin_error("open", cgroups, source))?;
     let types = Btf::from_sys_fs().map_err(|error| LoadError::Object(Box::new(error.into())))?;
     let promised = |hook: &&Hook| states.get(hook.name) == Some(&HookState::Attached);
     let hooks: Vec<&'static Hook> = HOOKS.iter().filter(promised).collect();
@@ -39,10 +45,20 @@ pub(super) fn attach(
     }
     load_all(jobs, &types)?;
     for hook in hooks {
-        let refused = |error: ProgramError| LoadError::Program { hook: hook.name, reason: explain(&error) };
-        let link = link(object.program_mut(hook.name)).map_err(refused)?;
         let path = pins.links(build).join(hook.name);
-        link.pin(&path).map_err(|error| pin_error("pin", &path, io::Error::other(error)))?;
+        let refused = |reason| LoadError::Program { hook: hook.name, reason };
+        match object.program_mut(hook.name) {
+            Some(Program::CgroupSysctl(program)) => {
+                let program = program.fd().map_err(|error| refused(explain(&error)))?;
+                bpf::link_cgroup(program.as_fd(), root.as_fd(), bpf::CGROUP_SYSCTL)
+                    .and_then(|link| bpf::pin(link.as_fd(), &path))
+                    .map_err(|source| pin_error("attach and pin", &path, source))?;
+            }
+            program => {
+                let link = link(program).map_err(|error| refused(explain(&error)))?;
+                link.pin(&path).map_err(|error| pin_error("pin", &path, io::Error::other(error)))?;
+            }
+        }
     }
     Ok(())
 }
@@ -71,7 +87,8 @@ fn load_share(share: Vec<Job<'_>>, types: &Btf) -> Result<(), LoadError> {
         let loaded = match (hook.kind, &mut *program) {
             (Kind::Lsm, Program::Lsm(program)) => program.load(hook.name, types),
             (Kind::Tracepoint, Program::BtfTracePoint(program)) => program.load(hook.name, types),
-            (Kind::Lsm | Kind::Tracepoint, _) => Err(ProgramError::UnexpectedProgramType),
+            (Kind::Sysctl, Program::CgroupSysctl(program)) => program.load(),
+            (Kind::Lsm | Kind::Tracepoint | Kind::Sysctl, _) => Err(ProgramError::UnexpectedProgramType),
         };
         loaded.map_err(|error| LoadError::Program { hook: hook.name, reason: explain(&error) })?;
         let instructions = program.info().ok().as_ref().and_then(ProgramInfo::verified_instruction_count);

@@ -54,9 +54,12 @@ pub(super) fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
 pub(super) fn check_prototypes(btf: &Btf) -> Result<BTreeMap<&'static str, HookState>, LoadError> {
     let mut states = BTreeMap::new();
     for hook in HOOKS {
-        let state = match btf.arguments(&hook.prototype())? {
-            None => absent(hook),
-            Some(arguments) => mismatch(hook, &arguments),
+        let state = match hook.prototype() {
+            None => HookState::Attached,
+            Some(prototype) => match btf.arguments(&prototype)? {
+                None => absent(hook),
+                Some(arguments) => mismatch(hook, &arguments),
+            },
         };
         states.insert(hook.name, state);
     }

@@ -7,6 +7,8 @@ pub enum Kind {
     Lsm,
     /// A typed tracepoint: only tells.
     Tracepoint,
+    /// A program of the root cgroup that is asked for each write below /proc/sys.
+    Sysctl,
 }
 
 /// Whether a kernel must have the hook.
@@ -43,6 +45,7 @@ const fn tracepoint(name: &'static str, reads: &'static [(usize, &'static str)])
 
 /// Every hook, in the order in which they are attached: what labels tasks comes first.
 pub const HOOKS: &[Hook] = &[
+    Hook { name: "sysctl", kind: Kind::Sysctl, need: Need::Always, reads: &[] },
     lsm("task_alloc", &[(0, "*task_struct"), (1, "int")]),
     tracepoint("cgroup_mkdir", &[(0, "*cgroup"), (1, "*")]),
     tracepoint("cgroup_rmdir", &[(0, "*cgroup")]),
@@ -123,18 +126,20 @@ pub const HOOKS: &[Hook] = &[
 ];
 
 impl Hook {
-    /// The function, or the type of one, that tells the arguments.
-    pub fn prototype(&self) -> String {
+    /// The function, or the type of one, that tells the arguments; `None` where the kernel's interface for
+    /// programs fixes them.
+    pub fn prototype(&self) -> Option<String> {
         match self.kind {
-            Kind::Lsm => format!("bpf_lsm_{}", self.name),
-            Kind::Tracepoint => format!("btf_trace_{}", self.name),
+            Kind::Lsm => Some(format!("bpf_lsm_{}", self.name)),
+            Kind::Tracepoint => Some(format!("btf_trace_{}", self.name)),
+            Kind::Sysctl => None,
         }
     }
 
     /// How many arguments precede the first one in the prototype.
     pub fn shift(&self) -> usize {
         match self.kind {
-            Kind::Lsm => 0,
+            Kind::Lsm | Kind::Sysctl => 0,
             // A tracepoint's function takes the tracepoint's own data first.
             Kind::Tracepoint => 1,
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use aya::maps::{Map, MapData, RingBuf};
 use aya::{Ebpf, EbpfLoader};
@@ -154,8 +155,9 @@ pub struct Kernel {
 
 impl Kernel {
     /// Brings the kernel half up: takes over the pinned programs if they are of this build, else loads and
-    /// attaches this build's beside whatever is there and then drops the older links.
-    pub fn start(pins: Pins) -> Result<Self, LoadError> {
+    /// attaches this build's beside whatever is there and then drops the older links. `cgroups` is where cgroup v2
+    /// is mounted.
+    pub fn start(pins: Pins, cgroups: &Path) -> Result<Self, LoadError> {
         refuse_old_kernels()?;
         refuse_unlisted()?;
         let btf = Btf::vmlinux()?;
@@ -178,7 +180,7 @@ impl Kernel {
         // What an interrupted start left of this build is incomplete, or it would have been taken over.
         let _ = pins.drop_links(&build);
         let (mut object, maps, template) = load_object(&pins, &build, &words)?;
-        if let Err(error) = attach::attach(&mut object, &pins, &build, &hooks) {
+        if let Err(error) = attach::attach(&mut object, &pins, &build, &hooks, cgroups) {
             let _ = pins.drop_links(&build);
             return Err(error);
         }
@@ -300,7 +302,7 @@ fn load_object(pins: &Pins, build: &str, words: &[(&'static str, u64)]) -> Resul
         Some(Map::Array(map)) => map.fd().as_fd().try_clone_to_owned(),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     }
-    .map_err(|source| pin_error("find", std::path::Path::new("TEMPLATE"), source))?;
+    .map_err(|source| pin_error("find", Path::new("TEMPLATE"), source))?;
     Ok((object, maps, template))
 }
 
@@ -320,6 +322,6 @@ fn pinned_hooks(pins: &Pins, build: &str) -> BTreeMap<&'static str, HookState> {
         .collect()
 }
 
-pub(super) fn pin_error(what: &'static str, path: &std::path::Path, source: io::Error) -> LoadError {
+pub(super) fn pin_error(what: &'static str, path: &Path, source: io::Error) -> LoadError {
     LoadError::Pin { what, path: path.display().to_string(), source }
 }

@@ -13,10 +13,15 @@ const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
+const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
 const MAP_GET_FD_BY_ID: libc::c_long = 14;
 const BTF_GET_FD_BY_ID: libc::c_long = 19;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const LINK_CREATE: libc::c_long = 28;
+
+/// `BPF_CGROUP_SYSCTL`.
+pub(crate) const CGROUP_SYSCTL: u32 = 18;
 
 /// One attribute union, as large as any command here needs; unused parts stay zero, which the kernel asks.
 #[derive(Clone, Copy)]
@@ -214,6 +219,21 @@ pub(crate) fn next_key(map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8])
 
 fn path_string(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// Attaches a program to a cgroup. aya's link for it cannot be pinned.
+pub(crate) fn link_cgroup(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, kind: u32) -> io::Result<OwnedFd> {
+    // SAFETY: no address in the attribute.
+    Ok(owned(unsafe { Attr::new().fd(0, program).fd(4, cgroup).u32(8, kind).call(LINK_CREATE)? }))
+}
+
+/// Pins a map, program or link.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = path_string(path)?;
+    let mut attr = Attr::new().address(0, path.as_ptr()).fd(8, object);
+    // SAFETY: the path outlives the call and ends in a NUL.
+    unsafe { attr.call(OBJ_PIN)? };
+    Ok(())
 }
 
 /// Opens a pinned map, program or link.
