@@ -4,10 +4,19 @@
 //! Each test runs in a process of its own, as root, in a guest it may change as it likes: whatever it leaves
 //! behind that another test could trip over (programs attached, cgroups with tasks) it must remove itself.
 
+mod agent;
 mod demo;
+mod exec;
+mod files;
+mod ground;
 mod host;
+mod identity;
+mod policies;
 mod refuse;
+mod row;
 mod runner;
+mod stage;
+mod sys;
 
 use std::time::Duration;
 
@@ -17,7 +26,9 @@ pub use runner::main;
 
 /// Every test of every concern, in the order in which they run.
 fn suites() -> impl Iterator<Item = &'static Test> {
-    [host::TESTS, refuse::TESTS, demo::TESTS].into_iter().flatten()
+    [host::TESTS, refuse::TESTS, demo::TESTS, identity::TESTS, exec::TESTS, files::TESTS]
+        .into_iter()
+        .flatten()
 }
 
 /// One test. The name is a sentence that says what is true when it passes.

@@ -1,6 +1,6 @@
 //! guard's tests by concern. `guest` runs inside the guests that `cargo xtask test` boots; `demo` is what `cargo
 //! xtask demo` shows there.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod demo;
 pub mod fuzz;
