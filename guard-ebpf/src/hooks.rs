@@ -11,6 +11,7 @@ mod cgroup;
 mod exec;
 mod file;
 mod inherited;
+mod knobs;
 mod mapping;
 mod meta;
 mod moves;
@@ -79,6 +80,12 @@ fn judge_place(task: Ptr, mount: Ptr, dentry: Ptr, case: u64, session: u64) -> i
     let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
     if scratch.is_null() {
         return refuse(arena, case);
+    }
+    if (case >> 32) as u32 & 7 == Action::Write as u32 {
+        let refused = knobs::judge(task, dentry, case, session);
+        if refused != 0 {
+            return refused;
+        }
     }
     let end = object::ended(object::spell(scratch, task, at.mount_address(), at.root(), dentry as u64));
     judge_end(task, scratch, arena, case, session, end, digest(dentry, session))

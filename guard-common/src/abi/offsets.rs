@@ -18,6 +18,7 @@ macro_rules! kernel_offsets {
             TASK_START "task_struct" "start_boottime" required;
             TASK_LOGINUID "task_struct" "loginuid" optional;
             TASK_NSPROXY "task_struct" "nsproxy" required;
+            TASK_THREAD_PID "task_struct" "thread_pid" required;
             TASK_CRED "task_struct" "cred" required;
             TASK_REAL_CRED "task_struct" "real_cred" required;
             CSS_SET_CGROUP "css_set" "dfl_cgrp" required;
@@ -81,6 +82,8 @@ macro_rules! kernel_offsets {
             MESSAGE_NAME_LENGTH "msghdr" "msg_namelen" required;
             MESSAGE_FLAGS "msghdr" "msg_flags" required;
             BUFFER_DATA "sk_buff" "data" required;
+            PROC_INODE_VFS "proc_inode" "vfs_inode" optional;
+            PROC_INODE_PID "proc_inode" "pid" optional;
             KEY_TYPE "key" "type" required;
             KEY_TYPE_NAME "key_type" "name" required;
         }

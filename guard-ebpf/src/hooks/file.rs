@@ -29,8 +29,7 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
         return 0;
     }
     let writes = mode & FMODE_WRITE != 0 || flags & O_TRUNC != 0;
-    let inode = follow(file, off!(FILE_INODE));
-    let refused = special(subject, inode, file, writes);
+    let refused = device(subject, follow(file, off!(FILE_INODE)));
     if refused != 0 {
         return refused;
     }
@@ -48,44 +47,14 @@ fn is_backing(subject: Subject, file: Ptr) -> bool {
             .is_some_and(|namespace| namespace > object::ERR_PTR)
 }
 
-/// Files whose nature matters more than their name: kernel knobs and devices, wherever they are mounted.
+/// Devices other than those every program uses.
 #[inline(always)]
-fn special(subject: Subject, inode: Ptr, file: Ptr, writes: bool) -> i32 {
+fn device(subject: Subject, inode: Ptr) -> i32 {
     let kind = load::<u16>(inode, off!(INODE_MODE)) & S_IFMT;
     if kind == S_IFBLK || kind == S_IFCHR && !harmless(load(inode, off!(INODE_RDEV))) {
         return boundary(subject, BoundaryItem::Devices, Op::Open, load(inode, off!(INODE_RDEV)));
     }
-    if !writes {
-        return 0;
-    }
-    let sb = follow(inode, off!(INODE_SB));
-    let item = match load::<u64>(sb, off!(SB_MAGIC)) {
-        // cgroup2, cgroup
-        0x6367_7270 | 0x0027_e0eb => BoundaryItem::Cgroups,
-        // sysfs, debugfs, tracefs, securityfs, configfs, efivarfs, selinuxfs, binfmt_misc
-        0x6265_6572 | 0x6462_6720 | 0x7472_6163 | 0x7363_6673 | 0x6265_6570 | 0xde5e_81e4 | 0xf97c_ff8c
-        | 0x4249_4e4d => BoundaryItem::SysKnobs,
-        0xcafe_4a11 => BoundaryItem::Bpf,
-        0x9fa0 if is_knob(Place::of_file(file).dentry, sb) => BoundaryItem::ProcKnobs,
-        _ => return 0,
-    };
-    boundary(subject, item, Op::Open, 0)
-}
-
-/// Everything in procfs that is not below a process's directory.
-#[inline(always)]
-fn is_knob(dentry: Ptr, sb: Ptr) -> bool {
-    let root = follow(sb, off!(SB_ROOT)) as u64;
-    let mut at = dentry;
-    for _ in 0..8 {
-        let parent = follow(at, off!(DENTRY_PARENT));
-        if parent as u64 == root {
-            let name: u64 = load(at, off!(DENTRY_NAME) + 8);
-            return !kernel::read::<u8>(name).is_some_and(|first| first.is_ascii_digit());
-        }
-        at = parent;
-    }
-    true
+    0
 }
 
 /// Character devices that every program uses: null, zero, full, random, urandom, terminals, ptmx.
@@ -105,7 +74,7 @@ pub(crate) fn file_receive(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
     let file: Ptr = ctx.arg(0);
     let writes = load::<u32>(file, off!(FILE_MODE)) & FMODE_WRITE != 0;
-    let refused = special(subject, follow(file, off!(FILE_INODE)), file, writes);
+    let refused = device(subject, follow(file, off!(FILE_INODE)));
     if refused != 0 {
         return refused;
     }

@@ -9,7 +9,7 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::offsets::ABSENT;
 use guard_common::abi::{Action, BoundaryItem, Op, Reason, Site};
 
-use crate::hooks::{boundary, decide_spelt, pack, place, returned, settle};
+use crate::hooks::{boundary, decide_spelt, knobs, pack, place, returned, settle};
 use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
 use crate::object::{self, Place, Scratch};
 use crate::subject::{self, Subject};
@@ -144,6 +144,10 @@ fn judge_dentry(task: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
     let scratch = object::scratch(task);
     if scratch.is_null() {
         return 1;
+    }
+    let refused = knobs::judge(task, dentry, case, session);
+    if refused != 0 {
+        return refused;
     }
     let sb = follow(dentry, off!(DENTRY_SB));
     let list = member(sb, off!(SB_MOUNTS)) as u64;
