@@ -216,3 +216,18 @@ fn no_name_forges_a_record() {
         assert_eq!(guard_userspace::audit::unescape(object).as_deref(), Some(name));
     }
 }
+
+#[test]
+fn keys_that_openssl_reads_and_nobody_else() {
+    let place = Place::new("openssl");
+    drop(place.open(Options::default()));
+    let output = std::process::Command::new("openssl")
+        .args(["pkey", "-pubout", "-in"])
+        .arg(place.keys().join("audit.key"))
+        .output()
+        .expect("openssl is there");
+    assert_eq!(output.stdout, fs::read(place.keys().join("audit.pub")).unwrap());
+    fs::remove_file(place.keys().join("audit.key")).unwrap();
+    let error = Identity::open(&place.keys(), host()).unwrap_err();
+    assert!(error.to_string().contains("audit.key is missing"), "{error}");
+}
