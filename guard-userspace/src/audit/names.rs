@@ -60,7 +60,7 @@ const GENERATIONS: usize = 8;
 const CAUSES: usize = 65_536;
 
 /// The parts of an event that a cause depends on, when its answer names the rule.
-type Key = (u64, u32, u8, u32, Reason, Action, Mode);
+type Key = (u64, u32, u8, u32, Reason, Action, Mode, Verdict);
 
 /// Names by the compiled plans of the last generations.
 #[derive(Debug, Default)]
@@ -96,7 +96,8 @@ impl PlanNames {
         let (answer, n) =
             if shadow { (event.shadow, event.shadow_policy) } else { (event.answer, event.policy) };
         let mode = if shadow { Mode::Shadow } else { Mode::Enforce };
-        let key = (event.generation, event.domain, n, answer.0, event.reason, event.action, mode);
+        let key =
+            (event.generation, event.domain, n, answer.0, event.reason, event.action, mode, event.verdict);
         let exact = answer.is_none()
             || answer.rule() != Answer::RULE_UNKNOWN && answer.rule() != Answer::RULE_BASELINE;
         if exact && let Some(known) = self.causes.get(&key) {
