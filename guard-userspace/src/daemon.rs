@@ -76,6 +76,8 @@ struct Daemon {
     loaded: Loaded,
     /// Why the last reload was refused, until one succeeds.
     refused: Option<String>,
+    /// Why the audit log cannot be written, while it cannot.
+    unwritten: Option<String>,
 }
 
 /// Runs until told to stop.
@@ -90,7 +92,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     kernel.register_launchers(own.as_deref()).map_err(doing("tell the programs who launches services"))?;
     let (generation, ids) = state::previous(&config.state, &kernel);
     let plan = loaded.compile(&ids, generation + 1)?;
-    let mut daemon = Daemon { config, kernel, plan, loaded, refused: None };
+    let mut daemon = Daemon { config, kernel, plan, loaded, refused: None, unwritten: None };
     daemon.install()?;
     let mut reader = Reader::open(&daemon.kernel, &daemon.config.state, &daemon.config.cgroups)?;
     info!(generation = daemon.plan.generation, adopted = daemon.kernel.adopted, "enforcing");
@@ -125,7 +127,9 @@ impl Daemon {
 
     /// Writes what only the daemon knows to where `guard status` looks.
     fn tell(&self) -> Result<(), DaemonError> {
-        State::new(&self.plan, &self.loaded, self.refused.clone()).write(&self.config.run)
+        let mut state = State::new(&self.plan, &self.loaded, self.refused.clone());
+        state.unwritten.clone_from(&self.unwritten);
+        state.write(&self.config.run)
     }
 
     /// Reads the policies again; errors leave everything as it was and are shown in status.
@@ -183,6 +187,12 @@ impl Daemon {
                 }
             }
             reader.drain(&self.plan)?;
+            if self.unwritten.as_deref() != reader.refused() {
+                self.unwritten = reader.refused().map(str::to_owned);
+                if let Err(untold) = self.tell() {
+                    error!(error = %chain(&untold), "status cannot be told");
+                }
+            }
         }
         reader.drain(&self.plan)
     }

@@ -99,6 +99,11 @@ impl Status {
                 ));
             }
             self.reasons.extend(state.refused.map(|why| format!("the last reload was refused: {why}")));
+            self.reasons.extend(
+                state.unwritten.map(|why| {
+                    format!("the audit log cannot be written, and events wait in the kernel: {why}")
+                }),
+            );
             self.policies = state.policies;
         }
         self.cgroups = kernel.governed_ids().map_or(0, |ids| ids.len());

@@ -33,7 +33,8 @@ pub struct Reader {
     /// When the log was last made durable, and whether anything was written since.
     checkpoint: Instant,
     dirty: bool,
-    refused: bool,
+    /// Why the log cannot be written, while it cannot.
+    refused: Option<String>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -67,7 +68,7 @@ impl Reader {
         }
         let pending = vec![scribe.note("daemon-start", Vec::new())];
         let (learned, checkpoint) = (0, Instant::now());
-        Ok(Self { wait, ring, scribe, log, pending, learned, checkpoint, dirty: false, refused: false })
+        Ok(Self { wait, ring, scribe, log, pending, learned, checkpoint, dirty: false, refused: None })
     }
 
     /// Waits until there is something to read.
@@ -98,7 +99,7 @@ impl Reader {
                 break;
             }
         }
-        if self.dirty && !self.refused && self.checkpoint.elapsed() >= CHECKPOINT {
+        if self.dirty && self.refused.is_none() && self.checkpoint.elapsed() >= CHECKPOINT {
             let done = self.log.checkpoint();
             self.told(done);
             (self.checkpoint, self.dirty) = (Instant::now(), false);
@@ -138,15 +139,20 @@ impl Reader {
     /// Says once that the log cannot be written, and once that it can be again.
     fn told(&mut self, done: Result<(), LogError>) -> bool {
         match done {
-            Ok(()) if self.refused => info!("the audit log is written again"),
+            Ok(()) if self.refused.is_some() => info!("the audit log is written again"),
             Ok(()) => {}
-            Err(ref refused) if !self.refused => {
+            Err(ref refused) if self.refused.is_none() => {
                 error!(error = %chain(refused), "the audit log cannot be written; events wait in the kernel");
             }
             Err(_) => {}
         }
-        self.refused = done.is_err();
+        self.refused = done.as_ref().err().map(|refused| chain(refused));
         done.is_ok()
+    }
+
+    /// Why the log cannot be written, while it cannot.
+    pub(super) fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 
     pub(super) fn finish(mut self) -> Result<(), DaemonError> {

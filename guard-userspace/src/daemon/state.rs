@@ -17,6 +17,9 @@ pub struct State {
     pub policies: Vec<PolicyState>,
     /// Why the last reload was refused.
     pub refused: Option<String>,
+    /// Why the audit log cannot be written, while it cannot.
+    #[serde(default)]
+    pub unwritten: Option<String>,
 }
 
 /// One loaded policy.
@@ -41,7 +44,7 @@ impl State {
                 mode: policy.mode.name().to_owned(),
             })
             .collect();
-        Self { generation: plan.generation, policies, refused }
+        Self { generation: plan.generation, policies, refused, unwritten: None }
     }
 
     pub(super) fn write(&self, run: &Path) -> Result<(), DaemonError> {
