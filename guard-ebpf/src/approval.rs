@@ -48,6 +48,20 @@ pub(crate) fn accepts(approval: *const Approval) -> bool {
     !approval.is_null() && unsafe { get(&raw const (*approval).how) } == How::Accepts as u32
 }
 
+/// Was it made under this generation?
+#[inline(always)]
+pub(crate) fn is_of(approval: *const Approval, generation: u64) -> bool {
+    // SAFETY: checked for null, an approval in socket storage.
+    !approval.is_null() && unsafe { get(&raw const (*approval).generation) } == generation
+}
+
+/// The domain it was made for, which is tighter than the cgroup's in a sandbox; else `domain`.
+#[inline(always)]
+pub(crate) fn domain(approval: *const Approval, domain: u32) -> u32 {
+    // SAFETY: checked for null, an approval in socket storage.
+    if approval.is_null() { domain } else { unsafe { get(&raw const (*approval).domain) } }
+}
+
 /// Does it cover a send to `peer` now?
 #[inline(always)]
 pub(crate) fn covers(approval: *const Approval, generation: u64, domain: u32, peer: Key) -> bool {

@@ -1,9 +1,13 @@
 //! What happened, into the ring.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::{Event, EventFlags, Site};
+use guard_common::key;
 use guard_common::limits::PATH_MAX;
 
+use crate::address::Key;
 use crate::kernel::{self, Ptr, add, count, follow, get, load, off, put};
 use crate::maps::{EVENTS, SEQUENCE};
 use crate::object::{HEAD, Scratch};
@@ -150,4 +154,53 @@ fn loginuid(task: Ptr) -> u32 {
 pub(crate) fn no_object(scratch: *mut Scratch) {
     // SAFETY: `scratch` is a map value.
     unsafe { put(&raw mut (*scratch).start, PATH_MAX as u64) };
+}
+
+/// An event and the key it is about, on the stack: a packet has no task, and so no scratch space.
+#[repr(C)]
+struct Small {
+    event: MaybeUninit<Event>,
+    key: Key,
+}
+
+/// Sends an event about a packet; whose task it was is not known.
+#[inline(always)]
+pub(crate) fn emit_packet(what: &What, cgroup: u64, key: Key) {
+    const END: usize = size_of::<Small>();
+    let length = if key.is_v4() { key::V4_LEN } else { key::V6_LEN };
+    let mut small = Small { event: MaybeUninit::uninit(), key };
+    let event = small.event.as_mut_ptr();
+    // SAFETY: helpers that take nothing; members of the event on the stack.
+    unsafe {
+        put(&raw mut (*event).seq, sequence());
+        put(&raw mut (*event).time, helpers::bpf_ktime_get_boot_ns());
+        put(&raw mut (*event).start_time, 0);
+        put(&raw mut (*event).cgroup, cgroup);
+        put(&raw mut (*event).session, what.session);
+        put(&raw mut (*event).generation, what.generation);
+        put(&raw mut (*event).detail, what.detail);
+        put(&raw mut (*event).cpu, helpers::bpf_get_smp_processor_id());
+        put(&raw mut (*event).pid, 0);
+        put(&raw mut (*event).tid, 0);
+        put(&raw mut (*event).ppid, 0);
+        put(&raw mut (*event).uid, u32::MAX);
+        put(&raw mut (*event).loginuid, u32::MAX);
+        put(&raw mut (*event).domain, what.domain);
+        put(&raw mut (*event).answer, what.answer);
+        put(&raw mut (*event).shadow, what.shadow);
+        put(&raw mut (*event).errno, what.errno);
+        put(&raw mut (*event).reason, what.reason);
+        put(&raw mut (*event).object_len, length as u16);
+        put(&raw mut (*event).object_at, (END - length) as u16);
+        put(&raw mut (*event).policy, what.policy);
+        put(&raw mut (*event).kind, what.kind);
+        put(&raw mut (*event).action, what.action);
+        put(&raw mut (*event).op, what.op);
+        put(&raw mut (*event).verdict, what.verdict);
+        put(&raw mut (*event).flags, what.flags);
+        put(&raw mut (*event).comm, [0; 16]);
+        if helpers::bpf_ringbuf_output(EVENTS.as_ptr(), (&raw mut small).cast(), END as u64, 0) != 0 {
+            count(Site::EventsLost);
+        }
+    }
 }

@@ -19,6 +19,7 @@ mod names;
 mod net;
 mod net_listen;
 mod net_options;
+mod net_packet;
 mod peer;
 mod sysctl;
 mod task;

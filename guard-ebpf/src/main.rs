@@ -13,6 +13,7 @@ mod judge_key;
 mod kernel;
 mod maps;
 mod object;
+mod packet;
 mod subject;
 
 /// LSM programs must be GPL-compatible.

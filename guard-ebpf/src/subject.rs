@@ -217,6 +217,12 @@ pub(crate) fn is_launcher(inode: Ptr) -> bool {
     !LAUNCHERS.get(&key).is_null()
 }
 
+/// Could this be a governed cgroup? No false no.
+#[inline(always)]
+pub(crate) fn maybe_governs(cgroup: u64) -> bool {
+    filter_hit(cgroup)
+}
+
 /// Could the task's cgroup be a governed one? No false no.
 #[inline(always)]
 pub(crate) fn maybe_governed(task: Ptr) -> bool {

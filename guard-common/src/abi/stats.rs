@@ -42,6 +42,8 @@ names! {
         ApprovalFailed = 31, "approval-failed";
         /// Somebody tried to switch off what every LSM program hangs on.
         FtraceVetoed = 32, "ftrace-vetoed";
+        /// A packet that got past every other hook.
+        PacketBlocked = 33, "packet-blocked";
     }
 }
 

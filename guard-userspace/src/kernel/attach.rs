@@ -47,18 +47,19 @@ pub(super) fn attach(
     for hook in hooks {
         let path = pins.links(build).join(hook.name);
         let refused = |reason| LoadError::Program { hook: hook.name, reason };
-        match object.program_mut(hook.name) {
-            Some(Program::CgroupSysctl(program)) => {
-                let program = program.fd().map_err(|error| refused(explain(&error)))?;
-                bpf::link_cgroup(program.as_fd(), root.as_fd(), bpf::CGROUP_SYSCTL)
-                    .and_then(|link| bpf::pin(link.as_fd(), &path))
-                    .map_err(|source| pin_error("attach and pin", &path, source))?;
-            }
+        let (program, kind) = match object.program_mut(hook.name) {
+            Some(Program::CgroupSysctl(program)) => (program.fd(), bpf::CGROUP_SYSCTL),
+            Some(Program::CgroupSkb(program)) => (program.fd(), bpf::CGROUP_EGRESS),
             program => {
                 let link = link(program).map_err(|error| refused(explain(&error)))?;
                 link.pin(&path).map_err(|error| pin_error("pin", &path, io::Error::other(error)))?;
+                continue;
             }
-        }
+        };
+        let program = program.map_err(|error| refused(explain(&error)))?;
+        bpf::link_cgroup(program.as_fd(), root.as_fd(), kind)
+            .and_then(|link| bpf::pin(link.as_fd(), &path))
+            .map_err(|source| pin_error("attach and pin", &path, source))?;
     }
     Ok(())
 }
@@ -88,7 +89,10 @@ fn load_share(share: Vec<Job<'_>>, types: &Btf) -> Result<(), LoadError> {
             (Kind::Lsm, Program::Lsm(program)) => program.load(hook.name, types),
             (Kind::Tracepoint, Program::BtfTracePoint(program)) => program.load(hook.name, types),
             (Kind::Sysctl, Program::CgroupSysctl(program)) => program.load(),
-            (Kind::Lsm | Kind::Tracepoint | Kind::Sysctl, _) => Err(ProgramError::UnexpectedProgramType),
+            (Kind::Egress, Program::CgroupSkb(program)) => program.load(),
+            (Kind::Lsm | Kind::Tracepoint | Kind::Sysctl | Kind::Egress, _) => {
+                Err(ProgramError::UnexpectedProgramType)
+            }
         };
         loaded.map_err(|error| LoadError::Program { hook: hook.name, reason: explain(&error) })?;
         let instructions = program.info().ok().as_ref().and_then(ProgramInfo::verified_instruction_count);

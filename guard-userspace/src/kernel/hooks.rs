@@ -9,6 +9,8 @@ pub enum Kind {
     Tracepoint,
     /// A program of the root cgroup that is asked for each write below /proc/sys.
     Sysctl,
+    /// A program of the root cgroup that is asked for each packet a socket sends.
+    Egress,
 }
 
 /// Whether a kernel must have the hook.
@@ -70,6 +72,7 @@ pub const HOOKS: &[Hook] = &[
     some("file_truncate", &[(0, "*file")], "before 6.2 path_truncate sees ftruncate too"),
     lsm("path_chmod", &[(0, "*path")]),
     lsm("path_chown", &[(0, "*path")]),
+    Hook { name: "egress", kind: Kind::Egress, need: Need::Always, reads: &[] },
     lsm("socket_create", &[(0, "int"), (1, "int"), (2, "int"), (3, "int")]),
     lsm("socket_connect", &[(0, "*socket"), (1, "*sockaddr"), (2, "int")]),
     lsm("socket_sendmsg", &[(0, "*socket"), (1, "*msghdr")]),
@@ -132,14 +135,14 @@ impl Hook {
         match self.kind {
             Kind::Lsm => Some(format!("bpf_lsm_{}", self.name)),
             Kind::Tracepoint => Some(format!("btf_trace_{}", self.name)),
-            Kind::Sysctl => None,
+            Kind::Sysctl | Kind::Egress => None,
         }
     }
 
     /// How many arguments precede the first one in the prototype.
     pub fn shift(&self) -> usize {
         match self.kind {
-            Kind::Lsm | Kind::Sysctl => 0,
+            Kind::Lsm | Kind::Sysctl | Kind::Egress => 0,
             // A tracepoint's function takes the tracepoint's own data first.
             Kind::Tracepoint => 1,
         }

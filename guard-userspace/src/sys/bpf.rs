@@ -20,6 +20,8 @@ const BTF_GET_FD_BY_ID: libc::c_long = 19;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const LINK_CREATE: libc::c_long = 28;
 
+/// `BPF_CGROUP_INET_EGRESS`.
+pub(crate) const CGROUP_EGRESS: u32 = 1;
 /// `BPF_CGROUP_SYSCTL`.
 pub(crate) const CGROUP_SYSCTL: u32 = 18;
 

@@ -1,0 +1,137 @@
+//! What a packet on its way out says of itself, and what its socket says of it.
+
+use aya_ebpf::bindings::{__sk_buff, bpf_sock};
+
+use crate::address::{AF_INET, Key};
+use crate::kernel::get;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// `LOOPBACK_IFINDEX`, the same in every network namespace.
+const LOOPBACK: u32 = 1;
+const CLOSE: u32 = 7;
+const LISTEN: u32 = 10;
+
+/// The facts of one packet.
+#[derive(Clone, Copy)]
+pub(crate) struct Packet {
+    /// TCP or UDP, 0 for anything else.
+    pub(crate) protocol: u8,
+    /// The number in the header.
+    pub(crate) next: u8,
+    /// No options, no extension headers.
+    pub(crate) plain: bool,
+    /// It goes to a loopback address through another interface, or has headers that could lead it elsewhere.
+    pub(crate) strays: bool,
+    pub(crate) interface: u32,
+    /// Where it goes.
+    pub(crate) to: Key,
+}
+
+/// Reads a packet from its network header on. What cannot be read strays.
+#[inline(always)]
+pub(crate) fn read(skb: *const __sk_buff) -> Packet {
+    // SAFETY: members of the context; the verifier knows the first two for the packet's bounds.
+    let (data, end, interface) = unsafe {
+        (
+            get(&raw const (*skb).data) as usize as *const u8,
+            get(&raw const (*skb).data_end) as usize as *const u8,
+            get(&raw const (*skb).ifindex),
+        )
+    };
+    let unread = Packet { protocol: 0, next: 0, plain: false, strays: true, interface, to: Key([0, 0, 0]) };
+    // SAFETY: only compared.
+    if unsafe { data.add(24) } > end {
+        return unread;
+    }
+    let version = get(data);
+    if version == 0x45 {
+        // SAFETY: the bound above.
+        let (next, address, port) =
+            unsafe { (get(data.add(9)), get(data.add(16).cast::<u32>()), get(data.add(22).cast::<u16>())) };
+        let strays = address as u8 == 127 && interface != LOOPBACK;
+        let protocol = usual(next);
+        return Packet { protocol, next, plain: true, strays, interface, to: Key::v4(address, next, port) };
+    }
+    if version >> 4 == 4 {
+        return unread;
+    }
+    // SAFETY: only compared.
+    if unsafe { data.add(44) } > end {
+        return unread;
+    }
+    // SAFETY: the bound above.
+    let (next, words, port) = unsafe {
+        let at = data.add(24).cast::<u32>();
+        let words = [get(at), get(at.add(1)), get(at.add(2)), get(at.add(3))];
+        (get(data.add(6)), words, get(data.add(42).cast::<u16>()))
+    };
+    let halves = joined(words);
+    let strays = halves == [0, 1 << 56] && interface != LOOPBACK;
+    // Hop-by-hop, routing, fragment, destination options, mobility: all can carry a way of their own.
+    let plain = !matches!(next, 0 | 43 | 44 | 60 | 135);
+    let to = Key::v6(halves, next, port);
+    Packet { protocol: usual(next), next, plain, strays: strays || !plain, interface, to }
+}
+
+#[inline(always)]
+fn usual(next: u8) -> u8 {
+    if next == TCP || next == UDP { next } else { 0 }
+}
+
+#[inline(always)]
+fn joined(words: [u32; 4]) -> [u64; 2] {
+    [u64::from(words[0]) | u64::from(words[1]) << 32, u64::from(words[2]) | u64::from(words[3]) << 32]
+}
+
+/// Does the socket wait for others? Its packets answer them.
+#[inline(always)]
+pub(crate) fn listens(sk: *const bpf_sock) -> bool {
+    state(sk) == LISTEN
+}
+
+/// Has the socket a peer? A datagram socket without one is closed.
+#[inline(always)]
+pub(crate) fn connected(sk: *const bpf_sock) -> bool {
+    state(sk) != CLOSE
+}
+
+#[inline(always)]
+fn state(sk: *const bpf_sock) -> u32 {
+    // SAFETY: a member that the verifier lets be read of any socket.
+    unsafe { get(&raw const (*sk).state) }
+}
+
+#[inline(always)]
+fn is_v4(sk: *const bpf_sock) -> bool {
+    // SAFETY: as above.
+    unsafe { get(&raw const (*sk).family) == u32::from(AF_INET) }
+}
+
+/// The peer of a socket.
+#[inline(always)]
+pub(crate) fn peer(sk: *const bpf_sock, protocol: u8) -> Key {
+    // SAFETY: as above.
+    unsafe {
+        let port = get(&raw const (*sk).dst_port);
+        if is_v4(sk) {
+            return Key::v4(get(&raw const (*sk).dst_ip4), protocol, port);
+        }
+        let at = (&raw const (*sk).dst_ip6).cast::<u32>();
+        Key::v6(joined([get(at), get(at.add(1)), get(at.add(2)), get(at.add(3))]), protocol, port)
+    }
+}
+
+/// The address a socket is bound to.
+#[inline(always)]
+pub(crate) fn local(sk: *const bpf_sock, protocol: u8) -> Key {
+    // SAFETY: as above.
+    unsafe {
+        let port = (get(&raw const (*sk).src_port) as u16).swap_bytes();
+        if is_v4(sk) {
+            return Key::v4(get(&raw const (*sk).src_ip4), protocol, port);
+        }
+        let at = (&raw const (*sk).src_ip6).cast::<u32>();
+        Key::v6(joined([get(at), get(at.add(1)), get(at.add(2)), get(at.add(3))]), protocol, port)
+    }
+}
