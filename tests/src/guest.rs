@@ -11,6 +11,7 @@ mod files;
 mod ground;
 mod host;
 mod identity;
+mod net;
 mod policies;
 mod refuse;
 mod row;
@@ -26,7 +27,7 @@ pub use runner::main;
 
 /// Every test of every concern, in the order in which they run.
 fn suites() -> impl Iterator<Item = &'static Test> {
-    [host::TESTS, refuse::TESTS, demo::TESTS, identity::TESTS, exec::TESTS, files::TESTS]
+    [host::TESTS, refuse::TESTS, demo::TESTS, identity::TESTS, exec::TESTS, files::TESTS, net::TESTS]
         .into_iter()
         .flatten()
 }

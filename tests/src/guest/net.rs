@@ -1,0 +1,172 @@
+//! The network: nothing leaves but through the gateway, nothing comes in but by a port that is open, and what an
+//! agent needs between its own tasks works.
+
+mod listen;
+mod options;
+mod roads;
+mod unix;
+mod world;
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use anyhow::{Result, bail};
+
+use super::Test;
+use super::agent::{End, REFUSED, Way, Who, attempt_after};
+use super::stage::{Stage, kernel_is_at_least};
+use world::World;
+
+/// What the agents of these tests may do.
+pub(super) const POLICY: &str = "version: 1
+policy: kt-net
+applies_to:
+  - cgroup: /kt/net/**
+mode: enforce
+gateway: [127.0.0.1:18080]
+audit: { allows: none, on_loss: block }
+exec: { default: allow }
+load: { default: allow }
+connect:
+  default: block
+  rules:
+    - { id: own, unix: [\"/t/open/**\"], verdict: allow }
+listen:
+  default: block
+  rules:
+    - { id: dev, ports: [9090/tcp], verdict: allow }
+write: { default: allow }
+read: { default: allow }
+";
+
+pub(super) const TESTS: &[Test] = &[
+    Test::new("no address but the gateway is reached by TCP or UDP", || try_all(roads::DIRECT)).within(120),
+    Test::new("no other protocol leaves", || try_all(roads::ODD)).within(120),
+    Test::new("no socket from before the label leaves", || try_all(roads::BEFORE)).within(120),
+    Test::new("no option bends where packets go", || try_all(options::ROADS)).within(120),
+    Test::new("nothing listens but where the policy opens a port", || try_all(listen::ROADS)).within(120),
+    Test::new("no unix socket of others is reached", || try_all(unix::ROADS)).within(120),
+    Test::new("the gateway, open ports and sockets of one session work", || try_all(listen::KEPT))
+        .within(120),
+];
+
+/// A way out, or a way that must stay open.
+#[derive(Debug, Clone, Copy)]
+struct Road {
+    says: &'static str,
+    before: fn() -> io::Result<Vec<OwnedFd>>,
+    act: fn(&[OwnedFd]) -> io::Result<()>,
+    who: &'static [Who],
+    since: (u32, u32),
+    goes: Goes,
+    /// A kernel without it is no failure.
+    optional: bool,
+}
+
+/// What it amounts to when it goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goes {
+    /// Packets are seen.
+    Leaves,
+    /// Packets with the secret are seen: the connection was there before, and its end tells nothing.
+    Tells,
+    /// The call succeeds.
+    Succeeds,
+    /// The call succeeds inside too.
+    Stays,
+}
+
+fn nothing() -> io::Result<Vec<OwnedFd>> {
+    Ok(Vec::new())
+}
+
+impl Road {
+    const fn new(says: &'static str, act: fn(&[OwnedFd]) -> io::Result<()>, goes: Goes) -> Self {
+        Self { says, before: nothing, act, who: &Who::BOTH, since: (6, 1), goes, optional: false }
+    }
+
+    const fn out(says: &'static str, act: fn(&[OwnedFd]) -> io::Result<()>) -> Self {
+        Self::new(says, act, Goes::Leaves)
+    }
+
+    const fn tell(says: &'static str, act: fn(&[OwnedFd]) -> io::Result<()>) -> Self {
+        Self::new(says, act, Goes::Tells)
+    }
+
+    const fn call(says: &'static str, act: fn(&[OwnedFd]) -> io::Result<()>) -> Self {
+        Self::new(says, act, Goes::Succeeds)
+    }
+
+    const fn stays(says: &'static str, act: fn(&[OwnedFd]) -> io::Result<()>) -> Self {
+        Self::new(says, act, Goes::Stays)
+    }
+
+    const fn before(self, before: fn() -> io::Result<Vec<OwnedFd>>) -> Self {
+        Self { before, ..self }
+    }
+
+    const fn as_root(self) -> Self {
+        Self { who: &[Who::Root], ..self }
+    }
+
+    const fn since(self, major: u32, minor: u32) -> Self {
+        Self { since: (major, minor), ..self }
+    }
+
+    const fn if_any(self) -> Self {
+        Self { optional: true, ..self }
+    }
+
+    fn arm(&self, stage: Option<&Stage>, world: &World, who: Who, way: Way) -> Result<(End, usize)> {
+        let cgroup = stage.map(|stage| stage.cgroup("net")).transpose()?;
+        let path = cgroup.as_ref().map(|cgroup| cgroup.path());
+        let drain = |_| world.seen().map(drop);
+        let end = attempt_after(path, who, way, self.before, drain, |fds| (self.act)(&fds))?;
+        let seen = world.seen()?;
+        Ok((end, if self.goes == Goes::Tells { seen.secrets } else { seen.packets }))
+    }
+
+    /// What is wrong, if anything; nothing at all if this kernel has no such thing.
+    fn judge(&self, stage: &Stage, world: &World, who: Who, way: Way) -> Result<Option<Vec<String>>> {
+        let (end, seen) = self.arm(None, world, who, way)?;
+        if self.optional && matches!(end, End::Errno(_)) {
+            return Ok(None);
+        }
+        let mut wrong = Vec::new();
+        if end != End::Did || (matches!(self.goes, Goes::Leaves | Goes::Tells) && seen == 0) {
+            wrong.push(format!("the control outside ended with {end:?}, {seen} packets seen"));
+        }
+        let wanted = if self.goes == Goes::Stays { End::Did } else { REFUSED };
+        let (end, seen) = self.arm(Some(stage), world, who, way)?;
+        if end != wanted || seen != 0 {
+            wrong.push(format!("inside it ended with {end:?}, {seen} packets seen"));
+        }
+        Ok(Some(wrong))
+    }
+}
+
+/// Tries every road. All that is wrong is printed.
+fn try_all(roads: &[Road]) -> Result<()> {
+    let (stage, world) = (Stage::set()?, World::set()?);
+    let (mut bad, mut tried) = (Vec::new(), 0);
+    for (n, road) in roads.iter().filter(|road| kernel_is_at_least(road.since)).enumerate() {
+        for who in road.who {
+            let way = Way::ALL[(n + usize::from(*who == Who::Root)) % Way::ALL.len()];
+            let judged = road.judge(&stage, &world, *who, way);
+            let wrong = judged.unwrap_or_else(|error| Some(vec![format!("{error:#}")]));
+            let Some(wrong) = wrong else { continue };
+            tried += 1;
+            for wrong in &wrong {
+                println!("{}, as {who:?}, {way:?}: {wrong}", road.says);
+            }
+            if !wrong.is_empty() {
+                bad.push(format!("{} ({who:?})", road.says));
+            }
+        }
+    }
+    world::some(tried)?;
+    if !bad.is_empty() {
+        bail!("{} of {tried} wrong: {}", bad.len(), bad.join("; "));
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! Options that bend where packets go, with an address that looks right.
+
+use std::io;
+
+use super::Road;
+use super::world::{option, socket};
+
+/// Sets an option on a socket of its own.
+fn set(family: i32, kind: i32, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    option(&socket(family, kind, 0)?, level, name, value)
+}
+
+const INET: i32 = libc::AF_INET;
+const INET6: i32 = libc::AF_INET6;
+const UDP: i32 = libc::SOCK_DGRAM;
+const IP: i32 = libc::IPPROTO_IP;
+const IPV6: i32 = libc::IPPROTO_IPV6;
+const ONE: &[u8] = &[1, 0, 0, 0];
+
+/// A segment routing header of one segment.
+const SEGMENTS: &[u8] = &[0, 2, 4, 0, 0, 0, 0, 0, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+
+pub(super) const ROADS: &[Road] = &[
+    Road::call("SO_BINDTODEVICE", |_| set(INET, UDP, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, b"lo\0")),
+    Road::call("SO_BINDTOIFINDEX", |_| set(INET, UDP, libc::SOL_SOCKET, 62, ONE)),
+    Road::call("SO_MARK", |_| set(INET, UDP, libc::SOL_SOCKET, libc::SO_MARK, ONE)).as_root(),
+    Road::call("SO_DONTROUTE", |_| set(INET, UDP, libc::SOL_SOCKET, libc::SO_DONTROUTE, ONE)),
+    Road::call("IP_OPTIONS", |_| set(INET, UDP, IP, libc::IP_OPTIONS, &[1, 1, 1, 0])),
+    Road::call("IP_UNICAST_IF", |_| set(INET, UDP, IP, 50, &[0, 0, 0, 1])),
+    Road::call("IP_FREEBIND", |_| set(INET, UDP, IP, libc::IP_FREEBIND, ONE)),
+    Road::call("IP_TRANSPARENT", |_| set(INET, UDP, IP, libc::IP_TRANSPARENT, ONE)).as_root(),
+    Road::call("IP_ADD_MEMBERSHIP", |_| {
+        set(INET, UDP, IP, libc::IP_ADD_MEMBERSHIP, &[224, 0, 0, 251, 127, 0, 0, 1])
+    }),
+    Road::call("IPV6_RTHDR", |_| set(INET6, UDP, IPV6, libc::IPV6_RTHDR, SEGMENTS)),
+    Road::call("IPV6_PKTINFO", |_| set(INET6, UDP, IPV6, libc::IPV6_PKTINFO, &[0; 20])),
+    Road::call("IPV6_UNICAST_IF", |_| set(INET6, UDP, IPV6, 76, &[0, 0, 0, 1])),
+    Road::call("TCP_REPAIR", |_| set(INET, libc::SOCK_STREAM, libc::IPPROTO_TCP, 19, ONE)).as_root(),
+];

@@ -1,0 +1,203 @@
+//! The network around the agent: the internet on addresses set aside for documentation, a gateway, other services
+//! of the host, and a sink that sees every packet. Everything listens before an attempt starts, and the kernel
+//! answers for it, so that nobody needs to.
+
+use std::fs;
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::super::sys::{call, call_fd};
+
+/// The internet.
+pub(super) const OUT: [u8; 4] = [203, 0, 113, 7];
+pub(super) const OUT_V6: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+pub(super) const WEB: u16 = 80;
+pub(super) const DNS: u16 = 53;
+/// The gateway's port on the loopback.
+pub(super) const GATEWAY: u16 = 18080;
+/// Another service of the host.
+pub(super) const OTHER: u16 = 8081;
+/// A port that the policy opens for listening.
+pub(super) const OPEN: u16 = 9090;
+
+/// What stands around until the test's process ends.
+#[derive(Debug)]
+pub(super) struct World {
+    sink: OwnedFd,
+    _listeners: Vec<TcpListener>,
+    _receivers: Vec<UdpSocket>,
+}
+
+impl World {
+    pub(super) fn set() -> Result<Self> {
+        for words in ["addr add 203.0.113.7/32 dev lo", "-6 addr add 2001:db8::7/128 dev lo"] {
+            // There already, from the test before.
+            let _ = Command::new("ip").args(words.split(' ')).output().context("run ip")?;
+        }
+        fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").context("let everybody ping")?;
+        let listeners = [
+            format!("203.0.113.7:{WEB}"),
+            format!("[2001:db8::7]:{WEB}"),
+            format!("127.0.0.1:{GATEWAY}"),
+            format!("127.0.0.2:{GATEWAY}"),
+            format!("127.0.0.1:{OTHER}"),
+            format!("[::1]:{OTHER}"),
+        ];
+        let receivers = [format!("203.0.113.7:{DNS}"), format!("[2001:db8::7]:{DNS}")];
+        let listen = |at: &String| TcpListener::bind(at).with_context(|| format!("listen on {at}"));
+        let receive = |at: &String| UdpSocket::bind(at).with_context(|| format!("receive on {at}"));
+        // AF_PACKET, SOCK_RAW and not blocking, every protocol in network order.
+        let all = i32::from(3u16.to_be());
+        let sink = call_fd(libc::SYS_socket, &mut [17.into(), (3 | libc::SOCK_NONBLOCK).into(), all.into()]);
+        let world = Self {
+            sink: sink.context("open the sink")?,
+            _listeners: listeners.iter().map(listen).collect::<Result<_>>()?,
+            _receivers: receivers.iter().map(receive).collect::<Result<_>>()?,
+        };
+        world.seen()?;
+        Ok(world)
+    }
+
+    /// The packets that have gone where the policy lets none go, since the last question.
+    pub(super) fn seen(&self) -> Result<Seen> {
+        let (mut seen, mut packet) = (Seen { packets: 0, secrets: 0 }, [0u8; 256]);
+        loop {
+            let room = packet.len();
+            let got = call(
+                libc::SYS_recvfrom,
+                &mut [
+                    (&self.sink).into(),
+                    packet.as_mut_slice().into(),
+                    room.into(),
+                    0.into(),
+                    0.into(),
+                    0.into(),
+                ],
+            );
+            match got {
+                Ok(length) => {
+                    let frame = &packet[..(length as usize).min(room)];
+                    let told = frame.windows(SECRET.len()).any(|bytes| bytes == SECRET);
+                    seen.packets += usize::from(forbidden(frame));
+                    seen.secrets += usize::from(forbidden(frame) && told);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error).context("look into the sink"),
+            }
+        }
+        Ok(seen)
+    }
+}
+
+/// What the sink has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) packets: usize,
+    /// Those of them that carry the secret.
+    pub(super) secrets: usize,
+}
+
+/// Is this packet on its way to the internet, or to a service that is not the gateway? By port where there are
+/// ports: the other side's own packets go to the same address.
+fn forbidden(frame: &[u8]) -> bool {
+    let word = |at: usize| frame.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+    let served = |port: Option<u16>| [Some(WEB), Some(DNS), Some(OTHER)].contains(&port);
+    match word(12) {
+        Some(0x0800) => {
+            let port = word(14 + 20 + 2);
+            match (frame.get(23).map(|next| i32::from(*next)), frame.get(30..34)) {
+                (Some(libc::IPPROTO_TCP | libc::IPPROTO_UDP | 136), Some(to)) => {
+                    served(port) || (to == [127, 0, 0, 2] && port == Some(GATEWAY))
+                }
+                (_, to) => to == Some(&OUT),
+            }
+        }
+        Some(0x86dd) => served(word(14 + 40 + 2)),
+        // What the packet socket's test sends.
+        other => other == Some(0x88b5),
+    }
+}
+
+/// `struct sockaddr_in`.
+pub(super) fn v4(address: [u8; 4], port: u16) -> Vec<u8> {
+    let mut bytes = vec![0; 16];
+    bytes[..2].copy_from_slice(&2u16.to_ne_bytes());
+    bytes[2..4].copy_from_slice(&port.to_be_bytes());
+    bytes[4..8].copy_from_slice(&address);
+    bytes
+}
+
+/// `struct sockaddr_in6`.
+pub(super) fn v6(address: [u8; 16], port: u16) -> Vec<u8> {
+    let mut bytes = vec![0; 28];
+    bytes[..2].copy_from_slice(&10u16.to_ne_bytes());
+    bytes[2..4].copy_from_slice(&port.to_be_bytes());
+    bytes[8..24].copy_from_slice(&address);
+    bytes
+}
+
+/// `::ffff:a.b.c.d`.
+pub(super) fn mapped(address: [u8; 4]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[10..12].fill(0xff);
+    bytes[12..].copy_from_slice(&address);
+    bytes
+}
+
+/// `struct sockaddr_un`; a name that starts with NUL is abstract.
+pub(super) fn unix(name: &[u8]) -> Vec<u8> {
+    let mut bytes = 1u16.to_ne_bytes().to_vec();
+    bytes.extend_from_slice(name);
+    bytes
+}
+
+pub(super) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    call_fd(libc::SYS_socket, &mut [family.into(), kind.into(), protocol.into()])
+}
+
+pub(super) fn connect(socket: &OwnedFd, to: &[u8]) -> io::Result<()> {
+    call(libc::SYS_connect, &mut [socket.into(), to.into(), to.len().into()]).map(drop)
+}
+
+pub(super) fn bind(socket: &OwnedFd, to: &[u8]) -> io::Result<()> {
+    call(libc::SYS_bind, &mut [socket.into(), to.into(), to.len().into()]).map(drop)
+}
+
+pub(super) fn listen(socket: &OwnedFd) -> io::Result<()> {
+    call(libc::SYS_listen, &mut [socket.into(), 8.into()]).map(drop)
+}
+
+pub(super) const SECRET: &[u8] = b"secret";
+
+/// Sends to an address, or to the peer if there is none.
+pub(super) fn send(socket: &OwnedFd, to: Option<&[u8]>, flags: i32) -> io::Result<()> {
+    let (to, length) = to.map_or((0.into(), 0), |to| (to.into(), to.len()));
+    call(
+        libc::SYS_sendto,
+        &mut [socket.into(), SECRET.into(), SECRET.len().into(), flags.into(), to, length.into()],
+    )
+    .map(drop)
+}
+
+pub(super) fn option(socket: &OwnedFd, level: i32, option: i32, value: &[u8]) -> io::Result<()> {
+    call(
+        libc::SYS_setsockopt,
+        &mut [socket.into(), level.into(), option.into(), value.into(), value.len().into()],
+    )
+    .map(drop)
+}
+
+/// A check that is an error with a number if it fails.
+pub(super) fn check(holds: bool) -> io::Result<()> {
+    if holds { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EBADMSG)) }
+}
+
+/// Fails the test that has nothing to try.
+pub(super) fn some(tried: usize) -> Result<()> {
+    ensure!(tried > 0, "no row makes sense on this kernel");
+    Ok(())
+}
