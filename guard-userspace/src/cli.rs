@@ -2,6 +2,7 @@
 
 mod audit;
 mod daemon;
+mod doctor;
 mod places;
 mod policy;
 mod status;
@@ -28,6 +29,8 @@ enum Command {
     Daemon(daemon::Args),
     /// Say what is enforced, as the kernel holds it
     Status(status::Args),
+    /// Say what this host can enforce, and the mend for what it cannot
+    Doctor(doctor::Args),
     /// Verify and ask the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -60,6 +63,7 @@ pub(crate) fn run() -> ExitCode {
     let ending = match Cli::parse().command {
         Command::Daemon(args) => args.run(),
         Command::Status(args) => args.run(),
+        Command::Doctor(args) => args.run(),
         Command::Audit(command) => command.run(),
         Command::Policy(command) => command.run(),
     };

@@ -2,7 +2,7 @@
 
 mod attach;
 pub mod btf;
-mod facts;
+mod checks;
 mod govern;
 pub mod hooks;
 mod install;
@@ -12,5 +12,5 @@ mod symbols;
 
 pub use govern::Governed;
 pub use install::{Arenas, InstallError};
-pub use load::{HookState, Kernel, LoadError, build_id};
+pub use load::{HookState, Kernel, LoadError, build_id, facts, probe, refuse_old_kernels};
 pub use pins::Pins;

@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod compile;
 pub mod daemon;
+pub mod doctor;
 pub mod events;
 pub mod kernel;
 pub mod policy;

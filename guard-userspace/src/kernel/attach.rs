@@ -64,6 +64,16 @@ pub(super) fn attach(
     Ok(())
 }
 
+/// Loads one small LSM program.
+pub(super) fn probe(object: &mut Ebpf) -> Result<(), LoadError> {
+    let types = Btf::from_sys_fs().map_err(|error| LoadError::Object(Box::new(error.into())))?;
+    let hook = HOOKS.iter().find(|hook| hook.name == "bprm_creds_for_exec");
+    match (hook, object.program_mut("bprm_creds_for_exec")) {
+        (Some(hook), Some(program)) => load_share(vec![(hook, program)], &types),
+        _ => Err(LoadError::Program { hook: "bprm_creds_for_exec", reason: "not in the object".to_owned() }),
+    }
+}
+
 /// The verifier takes most of the time and works on one program at a time for each caller.
 fn load_all(mut jobs: Vec<Job<'_>>, types: &Btf) -> Result<(), LoadError> {
     let threads = thread::available_parallelism().map_or(1, usize::from).clamp(1, 8);

@@ -15,7 +15,7 @@ use zerocopy::IntoBytes;
 
 use super::btf::{Btf, BtfError};
 use super::hooks::{HOOKS, Hook, Need};
-use super::{Pins, attach, facts};
+use super::{Pins, attach, checks};
 use crate::sys;
 
 /// The programs, as built with this binary.
@@ -165,8 +165,8 @@ impl Kernel {
         if let Some(kernel) = Self::adopt(&pins, &build) {
             return Ok(kernel);
         }
-        let words = facts::words(&btf)?;
-        let hooks = facts::check_prototypes(&btf)?;
+        let words = checks::words(&btf)?;
+        let hooks = checks::check_prototypes(&btf)?;
         let missing: Vec<String> = hooks
             .iter()
             .filter_map(|(name, state)| match state {
@@ -263,7 +263,8 @@ pub fn build_id() -> String {
     Sha256::digest(OBJECT).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn refuse_old_kernels() -> Result<(), LoadError> {
+/// Kernels that guard promises nothing for.
+pub fn refuse_old_kernels() -> Result<(), LoadError> {
     let release = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_default();
@@ -277,6 +278,34 @@ fn refuse_unlisted() -> Result<(), LoadError> {
     let list = std::fs::read_to_string("/sys/kernel/security/lsm").map_err(LoadError::NoList)?;
     let list = list.trim().to_owned();
     if list.split(',').any(|name| name == "bpf") { Ok(()) } else { Err(LoadError::NotListed { list }) }
+}
+
+/// Checks every fact about this kernel that the programs need, and counts them.
+pub fn facts() -> Result<usize, LoadError> {
+    let btf = Btf::vmlinux()?;
+    let hooks = checks::check_prototypes(&btf)?;
+    let missing: Vec<String> = hooks
+        .iter()
+        .filter(|(_, state)| matches!(state, HookState::Missing(_)))
+        .map(|(name, state)| format!("{name}: {state}"))
+        .collect();
+    if missing.is_empty() {
+        Ok(checks::words(&btf)?.len() + hooks.len())
+    } else {
+        Err(LoadError::Missing(missing))
+    }
+}
+
+/// Loads one LSM program, attaches it to nothing, and lets it go: the only proof that a kernel takes them.
+pub fn probe() -> Result<(), LoadError> {
+    let words = checks::words(&Btf::vmlinux()?)?;
+    let mut loader = EbpfLoader::new();
+    loader.allow_unsupported_maps();
+    for (name, value) in &words {
+        loader.override_global(name, value, true);
+    }
+    let mut object = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
+    attach::probe(&mut object)
 }
 
 type Loaded = (Ebpf, BTreeMap<&'static str, OwnedFd>, OwnedFd);
