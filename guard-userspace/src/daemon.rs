@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::compile::{IdMap, Plan};
-use crate::kernel::{Arenas, InstallError, Kernel, LoadError, Pins};
+use crate::kernel::{self, Arenas, InstallError, Kernel, LoadError, Pins};
 
 pub use policies::{Loaded, PolicyError, load as load_policies};
 pub use reader::Reader;
@@ -82,6 +82,8 @@ struct Daemon {
 
 /// Runs until told to stop.
 pub async fn run(config: Config) -> Result<(), DaemonError> {
+    // First what no policy can mend.
+    kernel::refuse_unfit()?;
     refuse_governed_cgroup(&config)?;
     let loaded = policies::load(&config.policies)?;
     let kernel = Kernel::start(config.pins.clone(), &config.cgroups)?;

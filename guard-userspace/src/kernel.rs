@@ -12,5 +12,5 @@ mod symbols;
 
 pub use govern::Governed;
 pub use install::{Arenas, InstallError};
-pub use load::{HookState, Kernel, LoadError, build_id, facts, probe, refuse_old_kernels};
+pub use load::{HookState, Kernel, LoadError, build_id, facts, probe, refuse_old_kernels, refuse_unfit};
 pub use pins::Pins;
