@@ -1,5 +1,6 @@
 //! `guard daemon`: policies to the kernel, events to the log, and an eye on both.
 
+mod answer;
 mod notify;
 mod policies;
 mod reader;
@@ -15,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::compile::{IdMap, Plan};
+use crate::control::Server;
 use crate::kernel::{self, Arenas, InstallError, Kernel, LoadError, Pins};
 
 pub use policies::{Loaded, PolicyError, load as load_policies};
@@ -97,9 +99,10 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let mut daemon = Daemon { config, kernel, plan, loaded, refused: None, unwritten: None };
     daemon.install()?;
     let mut reader = Reader::open(&daemon.kernel, &daemon.config.state, &daemon.config.cgroups)?;
+    let mut server = Server::open(&daemon.config.run).map_err(doing("listen on the control socket"))?;
     info!(generation = daemon.plan.generation, adopted = daemon.kernel.adopted, "enforcing");
     notify::ready();
-    daemon.serve(&mut reader).await?;
+    daemon.serve(&mut reader, &mut server).await?;
     reader.finish()?;
     if daemon.config.detach {
         daemon.kernel.pins().remove().map_err(doing("remove the pins"))?;
@@ -161,7 +164,7 @@ impl Daemon {
         }
     }
 
-    async fn serve(&mut self, reader: &mut Reader) -> Result<(), DaemonError> {
+    async fn serve(&mut self, reader: &mut Reader, server: &mut Server) -> Result<(), DaemonError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(doing("wait for SIGTERM"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(doing("wait for SIGINT"))?;
         let mut hangup = signal(SignalKind::hangup()).map_err(doing("wait for SIGHUP"))?;
@@ -174,6 +177,7 @@ impl Daemon {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => self.reload(),
+                call = server.call() => self.answer(call, reader),
                 _ = tick.tick() => {
                     notify::alive();
                     let now = policies::stamp(&self.config.policies);

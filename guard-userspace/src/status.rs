@@ -7,6 +7,7 @@ use std::path::Path;
 use guard_common::abi::Site;
 use serde::Serialize;
 
+use crate::control::{Client, Greeting, Request};
 use crate::daemon::{PolicyState, State};
 use crate::kernel::{Arenas, HookState, Kernel, Pins};
 
@@ -28,6 +29,8 @@ pub struct Status {
     /// What the kernel counted, by site.
     pub counters: BTreeMap<&'static str, u64>,
     pub ftrace_enabled: bool,
+    /// The daemon that answers. Without one everything is still decided, and nothing recorded.
+    pub daemon: Option<Greeting>,
     /// Identity of the attached programs.
     pub build: String,
 }
@@ -53,6 +56,7 @@ impl Status {
             tasks: 0,
             counters: BTreeMap::new(),
             ftrace_enabled: ftrace_enabled(),
+            daemon: Client::connect(run).and_then(|mut daemon| daemon.ask(&Request::Hello)).ok(),
             build: String::new(),
         };
         match Kernel::inspect(pins) {

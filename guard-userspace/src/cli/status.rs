@@ -51,6 +51,10 @@ fn print(status: &Status) {
     println!();
     println!("generation  {}  sha256 {:.16}", status.generation, status.policy_sha256);
     println!("programs    build {}", status.build);
+    match &status.daemon {
+        Some(daemon) => println!("daemon      pid {}, version {}", daemon.pid, daemon.version),
+        None => println!("daemon      none answers: what is decided waits in the kernel to be recorded"),
+    }
     let attached = status.hooks.values().filter(|state| state.as_str() == "attached").count();
     println!("hooks       {attached} attached, {} not", status.hooks.len() - attached);
     for (name, state) in status.hooks.iter().filter(|(_, state)| state.as_str() != "attached") {

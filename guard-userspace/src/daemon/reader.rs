@@ -125,6 +125,11 @@ impl Reader {
         )
     }
 
+    /// Puts a record of the daemon's own into the log, with the next that are written.
+    pub(super) fn note(&mut self, kind: &'static str, fields: Vec<(&'static str, Value)>) {
+        self.pending.push(self.scribe.note(kind, fields));
+    }
+
     /// Writes what is pending; false if the log has no room for it.
     fn write(&mut self) -> bool {
         let done = self.log.append(&self.pending);

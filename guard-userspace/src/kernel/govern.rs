@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -118,18 +118,14 @@ impl Kernel {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
                 continue;
             };
-            let Ok(process) = bpf::process(pid) else { continue };
-            let mut bytes = [0u8; size_of::<Label>()];
-            let key = process.as_fd().as_raw_fd();
-            if bpf::lookup(map, key.as_bytes(), &mut bytes).unwrap_or(false)
-                && let Ok(label) = Label::read_from_bytes(&bytes)
-                && label.domain != 0
-                && label.flags & LabelFlags::PENDING == 0
-            {
-                labels.push((pid, label));
-            }
+            labels.extend(read_label(map, pid).map(|label| (pid, label)));
         }
         Ok(labels)
+    }
+
+    /// The label of one process, none if it is outside every domain.
+    pub fn label(&self, pid: u32) -> Option<Label> {
+        read_label(self.map("LABELS").ok()?, pid)
     }
 
     /// Tells the programs which files are launchers: those of the list, and `own`, that belong to root and
@@ -148,6 +144,15 @@ impl Kernel {
         }
         Ok(count)
     }
+}
+
+fn read_label(map: BorrowedFd<'_>, pid: u32) -> Option<Label> {
+    let process = bpf::process(pid).ok()?;
+    let mut bytes = [0u8; size_of::<Label>()];
+    let key = process.as_fd().as_raw_fd();
+    let found = bpf::lookup(map, key.as_bytes(), &mut bytes).unwrap_or(false);
+    let label = Label::read_from_bytes(&bytes).ok().filter(|_| found)?;
+    (label.domain != 0 && label.flags & LabelFlags::PENDING == 0).then_some(label)
 }
 
 /// A device number as the kernel keeps it, from what stat(2) says.
