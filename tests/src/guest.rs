@@ -1,10 +1,12 @@
 //! Tests that need a kernel. To add one: write a function `fn() -> Result<()>` in a file of its concern under
-//! `guest/`, and one line in that file's `TESTS`. A new file also needs a line in [`suites`].
+//! `guest/`, and one line in that file's `TESTS`. A new file also needs a line in [`suites`], in the list of the
+//! guests it is for.
 //!
 //! Each test runs in a process of its own, as root, in a guest it may change as it likes: whatever it leaves
 //! behind that another test could trip over (programs attached, cgroups with tasks) it must remove itself.
 
 mod agent;
+mod debian;
 mod demo;
 mod exec;
 mod files;
@@ -25,11 +27,14 @@ use anyhow::Result;
 
 pub use runner::main;
 
-/// Every test of every concern, in the order in which they run.
+/// Every test of every concern, in the order in which they run: those of a guest with busybox, or those that need
+/// a whole Debian with systemd as PID 1.
 fn suites() -> impl Iterator<Item = &'static Test> {
-    [host::TESTS, refuse::TESTS, demo::TESTS, identity::TESTS, exec::TESTS, files::TESTS, net::TESTS]
-        .into_iter()
-        .flatten()
+    let busybox: &[&[Test]] =
+        &[host::TESTS, refuse::TESTS, demo::TESTS, identity::TESTS, exec::TESTS, files::TESTS, net::TESTS];
+    let debian: &[&[Test]] = &[debian::TESTS];
+    let on_debian = std::env::var("GUARD_GUEST_ROOT").is_ok_and(|root| root == "debian");
+    if on_debian { debian } else { busybox }.iter().copied().flatten()
 }
 
 /// One test. The name is a sentence that says what is true when it passes.

@@ -4,4 +4,5 @@ pub(crate) mod apt;
 pub(crate) mod kernel;
 pub(crate) mod modules;
 pub(crate) mod qemu;
+pub(crate) mod root;
 mod sources;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::debian::kernel::Kernel;
+use crate::debian::root::Root;
 use crate::setup;
 
 pub(crate) use boot::Stream;
@@ -24,6 +25,8 @@ pub(crate) const LSMS: &str = "landlock,lockdown,capability,bpf";
 #[derive(Debug, Clone)]
 pub(crate) struct Guest {
     kernel: Kernel,
+    /// A Debian with systemd instead of busybox.
+    root: Option<Root>,
     /// Directories of the host, each with where it goes.
     overlays: Vec<(PathBuf, String)>,
     /// Files of the host, each with where it goes and its mode.
@@ -105,6 +108,7 @@ impl Guest {
         setup::guests()?;
         Ok(Self {
             kernel: Kernel::get(series)?,
+            root: None,
             overlays: Vec::new(),
             files: Vec::new(),
             env: Vec::new(),
@@ -118,6 +122,12 @@ impl Guest {
             icount: false,
             accel: None,
         })
+    }
+
+    /// Boots this Debian, with systemd as PID 1; the command runs as a service when the system is up.
+    pub(crate) fn debian(mut self, root: Root) -> Self {
+        self.root = Some(root);
+        self
     }
 
     /// Lays the directory's content over the guest's root.

@@ -12,12 +12,19 @@ pub(crate) struct Args {
     /// Fetch kernels anew, to get the newest of each series
     #[arg(long)]
     refresh_kernels: bool,
+    /// Make the guests' Debian anew, of today's packages
+    #[arg(long)]
+    refresh_root: bool,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     build_ebpf::ready()?;
     debian::qemu::Qemu::get()?;
     debian::qemu::busybox()?;
+    if args.refresh_root {
+        debian::root::forget()?;
+    }
+    debian::root::Root::get(&[])?;
     for series in debian::kernel::SERIES {
         if args.refresh_kernels {
             debian::kernel::forget(series)?;

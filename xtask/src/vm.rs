@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::debian::kernel;
+use crate::debian::root::Root;
 use crate::guest::{Failure, Guest, LSMS, Stream};
 use crate::paths;
 
@@ -21,6 +22,12 @@ pub(crate) struct Args {
     /// Which series of kernels
     #[arg(long, value_parser = kernel::names())]
     kernel: String,
+    /// Boot a Debian with systemd instead of busybox
+    #[arg(long)]
+    debian: bool,
+    /// More Debian packages for that root (each list is an image of its own)
+    #[arg(long, value_name = "A,B", value_delimiter = ',', requires = "debian")]
+    package: Vec<String>,
     /// Lay this directory's content over the guest's root (may be given again)
     #[arg(long, value_name = "DIR")]
     overlay: Vec<PathBuf>,
@@ -67,6 +74,9 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         .cpus(args.smp)
         .memory(args.mem)
         .icount(args.icount);
+    if args.debian {
+        guest = guest.debian(Root::get(&args.package)?);
+    }
     for dir in &args.overlay {
         guest = guest.overlay(dir);
     }

@@ -1,7 +1,9 @@
 //! PID 1 of a test guest: prepares the system, runs one command, reports what it printed and how it ended,
-//! powers off. Whatever goes wrong here is reported as a failure of the guest, never as the command's.
+//! powers off. Where the guest's root is on a disk it only gets there, and is run again as a service of that
+//! system, as `init job`. Whatever goes wrong here is reported as a failure of the guest, never as the command's.
 #![forbid(unsafe_code)]
 
+mod disk;
 mod job;
 mod link;
 mod mounts;
@@ -15,6 +17,16 @@ use link::{Ending, Link};
 use nix::sys::reboot::{RebootMode, reboot};
 
 fn main() {
+    let as_service = std::env::args().nth(1).as_deref() == Some("job");
+    let disk = if as_service { None } else { fs::read_to_string("/.guest/disk").ok() };
+    if let Some(device) = disk {
+        if let Err(error) = mounts::device_nodes().and_then(|()| {
+            load_modules(Path::new("/.guest/modules"));
+            disk::switch(&device)
+        }) {
+            broken(&format!("get to the root on the disk: {error}"));
+        }
+    }
     let mut link = match Link::open(Path::new("/dev/ttyS1")) {
         Ok(link) => link,
         Err(error) => {
@@ -22,7 +34,8 @@ fn main() {
             power_off();
         }
     };
-    let ending = prepare().and_then(|job| {
+    let prepared = if as_service { job::Job::read(Path::new("/.guest")) } else { prepare() };
+    let ending = prepared.and_then(|job| {
         link.ready(&kernel_release())?;
         job::run(&job, &mut link)
     });
@@ -31,6 +44,15 @@ fn main() {
         eprintln!("guest-init: cannot report the end: {error}");
     }
     power_off();
+}
+
+/// Says why there is no job to report on.
+fn broken(why: &str) -> ! {
+    eprintln!("guest-init: {why}");
+    if let Ok(mut link) = Link::open(Path::new("/dev/ttyS1")) {
+        let _ = link.end(&Ending::Broken(why.to_owned()));
+    }
+    power_off()
 }
 
 fn prepare() -> std::io::Result<job::Job> {

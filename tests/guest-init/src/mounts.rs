@@ -29,6 +29,14 @@ const MOUNTS: &[Mount] = &[
     Mount { kind: "debugfs", at: "/sys/kernel/debug", options: "", must: false },
 ];
 
+/// What finding a disk needs; the system on it mounts the rest.
+pub(crate) fn device_nodes() -> io::Result<()> {
+    match mount(Some("devtmpfs"), "/dev", Some("devtmpfs"), MsFlags::empty(), Some("mode=755")) {
+        Ok(()) | Err(Errno::EBUSY) => Ok(()),
+        Err(error) => Err(io::Error::other(format!("mount devtmpfs at /dev: {error}"))),
+    }
+}
+
 pub(crate) fn mount_all() -> io::Result<()> {
     for Mount { kind, at, options, must } in MOUNTS {
         let _ = fs::create_dir_all(at);

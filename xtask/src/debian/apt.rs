@@ -22,23 +22,11 @@ impl Apt {
         if run::which("apt-get").is_none() || run::which("dpkg").is_none() {
             bail!("this machine has no apt-get and dpkg: guard's guests are made of Debian packages");
         }
-        let machine = sources::read_all(
-            Path::new(&machine_config("Dir::Etc::sourcelist/f")?),
-            Path::new(&machine_config("Dir::Etc::sourceparts/d")?),
-        );
+        let text = stanzas(suites)?;
         let dir = paths::target().join("apt").join(format!("{name}-{}", std::process::id()));
         for sub in ["sources", "lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(dir.join(sub))
                 .with_context(|| format!("create {}", dir.join(sub).display()))?;
-        }
-        let mut text = String::new();
-        for suite in suites {
-            let archive = sources::archive_for(suite, &machine)?;
-            text.push_str(&format!("Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\n", archive.uri));
-            if !archive.signed_by.is_empty() {
-                text.push_str(&format!("Signed-By: {}\n", archive.signed_by));
-            }
-            text.push('\n');
         }
         paths::write(&dir.join("sources/guard.sources"), text.as_bytes())?;
         paths::write(&dir.join("status"), b"")?;
@@ -137,6 +125,24 @@ impl Drop for Apt {
             let _ = fs::remove_dir_all(dir);
         }
     }
+}
+
+/// The suites' archives as apt reads them, with the mirror and the keys of this machine's own sources.
+pub(super) fn stanzas(suites: &[String]) -> Result<String> {
+    let machine = sources::read_all(
+        Path::new(&machine_config("Dir::Etc::sourcelist/f")?),
+        Path::new(&machine_config("Dir::Etc::sourceparts/d")?),
+    );
+    let mut text = String::new();
+    for suite in suites {
+        let archive = sources::archive_for(suite, &machine)?;
+        text.push_str(&format!("Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\n", archive.uri));
+        if !archive.signed_by.is_empty() {
+            text.push_str(&format!("Signed-By: {}\n", archive.signed_by));
+        }
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 fn machine_config(key: &str) -> Result<String> {

@@ -64,6 +64,7 @@ fn probe(guest: &Guest) -> Result<bool> {
     eprintln!("xtask: trying hardware virtualisation (once; GUARD_ACCEL=tcg or kvm decides instead)");
     let bare = Guest {
         accel: Some(Accel::Hardware),
+        root: None,
         overlays: Vec::<(PathBuf, String)>::new(),
         files: Vec::new(),
         fetch: Vec::new(),

@@ -85,6 +85,13 @@ fn arguments(guest: &Guest, accel: Accel, mut qemu: Command, initrd: &Path, cons
         };
         qemu.args(["-accel", accel, "-cpu", "max", "-smp", &guest.cpus.to_string()]);
     }
+    if let Some(root) = &guest.root {
+        words.push("systemd.unit=guest.target systemd.show_status=false".to_owned());
+        // What the guest writes goes to a temporary file that only this QEMU knows.
+        let image = root.image.display().to_string().replace(',', ",,");
+        qemu.arg("-drive").arg(format!("file={image},format=raw,if=none,id=root,snapshot=on"));
+        qemu.args(["-device", "virtio-blk-pci,drive=root"]);
+    }
     if !guest.append.is_empty() {
         words.push(guest.append.clone());
     }

@@ -11,6 +11,18 @@ use super::cpio::{Cpio, MERGED};
 use crate::debian::{modules, qemu};
 use crate::{build_host, run};
 
+/// What the job of a guest with systemd is: the last thing started, and the guest ends with it.
+const TARGET: &str = "[Unit]\nDescription=The guest's job\nRequires=multi-user.target\nAfter=multi-user.target\n\
+     Wants=guest-job.service\nAllowIsolate=yes\n";
+const SERVICE: &str = "[Unit]\nDescription=The guest's command\nAfter=multi-user.target\n\n[Service]\nType=exec\n\
+     ExecStart=/.guest/init job\nTasksMax=infinity\nKillMode=process\n";
+
+/// Where the root from the disk will find what the caller lays over it.
+const OVER: &str = ".guest/over";
+
+/// Loaded where the root is on a disk.
+const DISK_MODULES: &[&str] = &["virtio_pci", "virtio_blk"];
+
 /// Loaded in every guest whose kernel has them as modules.
 const USUAL_MODULES: &[&str] = &["overlay", "dummy", "veth", "loop"];
 
@@ -65,7 +77,9 @@ fn busybox(cpio: &mut Cpio) -> Result<()> {
 
 fn kernel_modules(cpio: &mut Cpio, guest: &Guest) -> Result<()> {
     let must: Vec<&str> = guest.modules.iter().map(String::as_str).collect();
-    let closure = modules::closure(&guest.kernel, USUAL_MODULES, &must)?;
+    let disk = if guest.root.is_some() { DISK_MODULES } else { &[] };
+    let wanted: Vec<&str> = disk.iter().chain(USUAL_MODULES).copied().collect();
+    let closure = modules::closure(&guest.kernel, &wanted, &must)?;
     let dir = format!("usr/lib/modules/{}", guest.kernel.release);
     cpio.dir(&dir, 0o755)?;
     let (mut load, mut dep) = (String::new(), String::new());
@@ -83,13 +97,24 @@ fn kernel_modules(cpio: &mut Cpio, guest: &Guest) -> Result<()> {
 
 fn overlay(guest: &Guest, argv: &[String]) -> Result<Vec<u8>> {
     let mut cpio = Cpio::default();
+    let at = |inside: &str| match &guest.root {
+        Some(_) => format!("{OVER}{inside}"),
+        None => inside.to_owned(),
+    };
     for (host, inside) in &guest.overlays {
-        cpio.parents(&format!("{inside}/"))?;
-        cpio.tree(host, inside)?;
+        cpio.parents(&at(&format!("{inside}/")))?;
+        cpio.tree(host, &at(inside))?;
     }
     for (host, inside, mode) in &guest.files {
-        cpio.parents(inside)?;
-        cpio.file(inside, *mode, &stripped(host)?)?;
+        cpio.parents(&at(inside))?;
+        cpio.file(&at(inside), *mode, &stripped(host)?)?;
+    }
+    if guest.root.is_some() {
+        let units = at("/etc/systemd/system/");
+        cpio.parents(&units)?;
+        cpio.file(&format!("{units}guest.target"), 0o644, TARGET.as_bytes())?;
+        cpio.file(&format!("{units}guest-job.service"), 0o644, SERVICE.as_bytes())?;
+        cpio.file(".guest/disk", 0o644, b"/dev/vda")?;
     }
     cpio.file(".guest/argv", 0o644, terminated(argv).as_bytes())?;
     let mut env = vec![
@@ -99,11 +124,12 @@ fn overlay(guest: &Guest, argv: &[String]) -> Result<Vec<u8>> {
         "USER=root".to_owned(),
         format!("GUARD_GUEST_SERIES={}", guest.kernel.series),
         format!("GUARD_GUEST_RELEASE={}", guest.kernel.release),
+        format!("GUARD_GUEST_ROOT={}", if guest.root.is_some() { "debian" } else { "busybox" }),
     ];
     env.extend(guest.env.iter().map(|(key, value)| format!("{key}={value}")));
     cpio.file(".guest/env", 0o644, terminated(&env).as_bytes())?;
     cpio.file(".guest/fetch", 0o644, terminated(&guest.fetch).as_bytes())?;
-    if !guest.icount {
+    if !guest.icount && guest.root.is_none() {
         cpio.file(".guest/tripwire", 0o644, b"")?;
     }
     cpio.finish()

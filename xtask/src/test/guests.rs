@@ -1,6 +1,7 @@
 //! The kernel matrix: one boot per series, in which `guest-tests` runs every test and prints a line for each.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -8,6 +9,7 @@ use anyhow::{Result, bail};
 use super::report::Report;
 use crate::build_host;
 use crate::debian::kernel::{Kernel, Promise, Series};
+use crate::debian::root::Root;
 use crate::guest::{Failure, Guest, Output, Status};
 
 /// Where guests find the programs under test.
@@ -17,6 +19,10 @@ const DEMO_AT: &str = "/usr/local/bin/demo";
 
 /// Where the results of a guest without the BPF security module are counted.
 const WITHOUT_BPF: &str = "without bpf";
+
+/// Where the results of the guest with systemd are counted, and the kernel it boots: the one of its release.
+const DEBIAN: &str = "debian";
+const DEBIAN_KERNEL: &str = "6.12";
 
 /// The programs the guests run, built once for all of them.
 struct Programs {
@@ -36,7 +42,12 @@ pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String]) {
             return report.fail("guests", "the programs for the guests build", &format!("{error:#}"));
         }
     };
-    for series in matrix {
+    if let Some(series) = matrix.iter().find(|series| series.name == DEBIAN_KERNEL) {
+        debian(report, series, &programs, only);
+    }
+    let matrix: Vec<&Series> =
+        matrix.iter().copied().filter(|_| wanted(&programs, "busybox", only)).collect();
+    for series in &matrix {
         let begun = Instant::now();
         let outcome = boot(series, &programs, only);
         match series.promise {
@@ -51,6 +62,27 @@ pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String]) {
         let red = red_without_bpf(series.name, &programs);
         report.check(WITHOUT_BPF, "the tests turn red when bpf is not in the LSM list", red);
     }
+}
+
+/// The tests of a whole system.
+fn debian(report: &mut Report, series: &Series, programs: &Programs, only: &[String]) {
+    if !wanted(programs, "debian", only) {
+        return;
+    }
+    let begun = Instant::now();
+    let outcome = Root::get(&[]).and_then(|root| {
+        let guest = guest(series.name, programs)?.debian(root).timeout(Duration::from_secs(900)).memory(2048);
+        run_in(DEBIAN, &guest, only)
+    });
+    count(report, DEBIAN, outcome);
+    println!("     {DEBIAN}: {:.1} s", begun.elapsed().as_secs_f32());
+}
+
+/// Whether the guests with this root have a test that was asked for.
+fn wanted(programs: &Programs, root: &str, only: &[String]) -> bool {
+    let list = Command::new(&programs.tests).arg("--list").env("GUARD_GUEST_ROOT", root).output();
+    let names = list.map(|list| String::from_utf8_lossy(&list.stdout).into_owned()).unwrap_or_default();
+    only.is_empty() || names.lines().any(|name| only.iter().any(|word| name.contains(word)))
 }
 
 /// Fetches the kernel if need be; says so if it cannot be had.
@@ -69,13 +101,16 @@ pub(super) fn at_hand(report: &mut Report, series: &Series) -> bool {
 }
 
 fn boot(series: &Series, programs: &Programs, only: &[String]) -> Result<Vec<Line>> {
-    let guest = guest(series.name, programs)?;
-    println!("     {}: {}", series.name, guest.release());
+    run_in(series.name, &guest(series.name, programs)?, only)
+}
+
+fn run_in(place: &str, guest: &Guest, only: &[String]) -> Result<Vec<Line>> {
+    println!("     {place}: {}", guest.release());
     let argv: Vec<_> = [TESTS_AT.to_owned()].into_iter().chain(only.iter().cloned()).collect();
     let output = match guest.run(&argv) {
         // It died before the tests began: what emulation does once in a long while. Once more, aloud.
         Err(error) if error.downcast_ref::<Failure>().is_some_and(|failure| !failure.started) => {
-            println!("     {}: {error}; trying once more", series.name);
+            println!("     {place}: {error}; trying once more");
             guest.run(&argv)?
         }
         outcome => outcome?,
