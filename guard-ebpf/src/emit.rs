@@ -1,11 +1,13 @@
 //! What happened, into the ring.
 
+use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated as helpers;
-use guard_common::abi::{Event, EventFlags, Site};
+use guard_common::abi::{Action, Event, EventFlags, EventKind, Label, Op, Reason, Site, Verdict};
 use guard_common::key;
 use guard_common::limits::PATH_MAX;
+use guard_common::table::Answer;
 
 use crate::address::Key;
 use crate::kernel::{self, Ptr, add, count, follow, get, load, off, put};
@@ -31,10 +33,16 @@ pub(crate) struct What {
     pub(crate) op: u8,
     pub(crate) verdict: u8,
     pub(crate) flags: u32,
+    /// Bytes behind the object's end that belong to it.
+    pub(crate) tail: u32,
 }
 
 /// Room behind the object's end, for the verifier.
 pub(crate) const SLACK: usize = 512;
+/// Room behind an image's path for its argv.
+pub(crate) const TAIL: usize = 2048;
+/// What follows the object's end in the scratch space: a tail, and behind it slack for a short object.
+pub(crate) const BEHIND: usize = TAIL + SLACK + 8;
 /// From here on, header and object are sent alone.
 const SHORT_FROM: u64 = (HEAD + PATH_MAX - SLACK) as u64 + 8;
 
@@ -51,7 +59,7 @@ pub(crate) fn emit(task: Ptr, scratch: *mut Scratch, what: *const What) -> u64 {
         return 0;
     }
     // SAFETY: not null; `what` lies on the caller's stack, `scratch` in a map value.
-    let (what, start) = unsafe { (*what, get(&raw const (*scratch).start)) };
+    let (what, start) = unsafe { (&*what, get(&raw const (*scratch).start)) };
     let start = if start > PATH_MAX as u64 { PATH_MAX as u64 } else { start };
     let wanted = (HEAD as u64 + start - size_of::<Event>() as u64) & !7;
     // Of a short object its header and bytes are sent alone; of a long one the whole buffer. The verifier
@@ -61,6 +69,7 @@ pub(crate) fn emit(task: Ptr, scratch: *mut Scratch, what: *const What) -> u64 {
         if short { SHORT_FROM + kernel::masked(wanted - SHORT_FROM, SLACK as u64 - 1) } else { 0 };
     // SAFETY: `header_at` is 0, or at most `SLACK` before the object's end, which has that much room behind.
     let event = unsafe { (&raw mut (*scratch).bytes).cast::<u8>().add(header_at as usize).cast::<Event>() };
+    let tail = kernel::masked(u64::from(what.tail), TAIL as u64 - 1);
     let flags =
         if load::<u32>(task, off!(TASK_FLAGS)) & PF_IO_WORKER != 0 { EventFlags::IO_WORKER } else { 0 };
     // SAFETY: helpers that take nothing.
@@ -76,7 +85,7 @@ pub(crate) fn emit(task: Ptr, scratch: *mut Scratch, what: *const What) -> u64 {
     unsafe {
         put(&raw mut (*event).seq, sequence());
         put(&raw mut (*event).time, time);
-        put(&raw mut (*event).start_time, load(task, off!(TASK_START)));
+        put(&raw mut (*event).start_time, load(subject::leader(task), off!(TASK_START)));
         put(&raw mut (*event).cgroup, subject::cgroup_of(task));
         put(&raw mut (*event).session, what.session);
         put(&raw mut (*event).generation, what.generation);
@@ -92,7 +101,7 @@ pub(crate) fn emit(task: Ptr, scratch: *mut Scratch, what: *const What) -> u64 {
         put(&raw mut (*event).shadow, what.shadow);
         put(&raw mut (*event).errno, what.errno);
         put(&raw mut (*event).reason, what.reason);
-        put(&raw mut (*event).object_len, (PATH_MAX as u64 - start) as u16);
+        put(&raw mut (*event).object_len, (PATH_MAX as u64 - start + tail) as u16);
         put(&raw mut (*event).object_at, (HEAD as u64 + start - header_at) as u16);
         put(&raw mut (*event).policy, what.policy);
         put(&raw mut (*event).kind, what.kind);
@@ -108,7 +117,7 @@ pub(crate) fn emit(task: Ptr, scratch: *mut Scratch, what: *const What) -> u64 {
         (HEAD + PATH_MAX) as u64
     };
     // SAFETY: the bytes from the header to the object's end lie inside the scratch space.
-    let sent = unsafe { output(scratch, event, short, length) };
+    let sent = unsafe { output(scratch, event, short, length, tail) };
     if sent != 0 {
         count(Site::EventsLost);
         return 0;
@@ -120,15 +129,15 @@ pub(crate) fn emit(task: Ptr, scratch: *mut Scratch, what: *const What) -> u64 {
 ///
 /// The event lies in the scratch space, at 0 if it is not short.
 #[inline(always)]
-unsafe fn output(scratch: *mut Scratch, event: *mut Event, short: bool, length: u64) -> i64 {
+unsafe fn output(scratch: *mut Scratch, event: *mut Event, short: bool, length: u64, tail: u64) -> i64 {
     if short {
-        // SAFETY: at most `SLACK` bytes from the header on.
-        unsafe { helpers::bpf_ringbuf_output(EVENTS.as_ptr(), event.cast(), length, 0) }
+        // SAFETY: at most `SLACK` and `TAIL` bytes from the header on, which lies at most 8 behind the end.
+        unsafe { helpers::bpf_ringbuf_output(EVENTS.as_ptr(), event.cast(), length + tail, 0) }
     } else {
-        // SAFETY: the whole of the bytes, without the slack.
+        // SAFETY: the whole of the bytes and the tail, without the slack.
         unsafe {
             let all = (&raw mut (*scratch).bytes).cast();
-            helpers::bpf_ringbuf_output(EVENTS.as_ptr(), all, (HEAD + PATH_MAX) as u64, 0)
+            helpers::bpf_ringbuf_output(EVENTS.as_ptr(), all, (HEAD + PATH_MAX) as u64 + tail, 0)
         }
     }
 }
@@ -203,4 +212,56 @@ pub(crate) fn emit_packet(what: &What, cgroup: u64, key: Key) {
             count(Site::EventsLost);
         }
     }
+}
+
+/// Sends an event about a process, which need not be the running one: without an object, and so without its
+/// scratch space. `who` is the task whose credentials and name count.
+#[inline(always)]
+pub(crate) fn emit_process(kind: EventKind, op: Op, label: &Label, process: Process, detail: u64) {
+    let mut event = MaybeUninit::<Event>::uninit();
+    let event = event.as_mut_ptr();
+    let task = process.task;
+    // SAFETY: helpers that take nothing or a place on the stack; members of the event on the stack.
+    unsafe {
+        put(&raw mut (*event).seq, sequence());
+        put(&raw mut (*event).time, helpers::bpf_ktime_get_boot_ns());
+        put(&raw mut (*event).start_time, load(subject::leader(task), off!(TASK_START)));
+        put(&raw mut (*event).cgroup, subject::cgroup_of(task));
+        put(&raw mut (*event).session, label.session);
+        put(&raw mut (*event).generation, 0);
+        put(&raw mut (*event).detail, detail);
+        put(&raw mut (*event).cpu, helpers::bpf_get_smp_processor_id());
+        put(&raw mut (*event).pid, load(task, off!(TASK_TGID)));
+        put(&raw mut (*event).tid, load(task, off!(TASK_PID)));
+        put(&raw mut (*event).ppid, process.parent);
+        put(&raw mut (*event).uid, load(follow(task, off!(TASK_REAL_CRED)), off!(CRED_UID)));
+        put(&raw mut (*event).loginuid, loginuid(task));
+        put(&raw mut (*event).domain, label.domain);
+        put(&raw mut (*event).answer, Answer::NONE.0);
+        put(&raw mut (*event).shadow, 0);
+        put(&raw mut (*event).errno, 0);
+        put(&raw mut (*event).reason, Reason::Default as u16);
+        put(&raw mut (*event).object_len, 0);
+        put(&raw mut (*event).object_at, 0);
+        put(&raw mut (*event).policy, 0);
+        put(&raw mut (*event).kind, kind as u8);
+        put(&raw mut (*event).action, Action::Exec as u8);
+        put(&raw mut (*event).op, op as u8);
+        put(&raw mut (*event).verdict, Verdict::Allow as u8);
+        put(&raw mut (*event).flags, 0);
+        let comm = task as u64 + off!(TASK_COMM);
+        if helpers::bpf_probe_read_kernel((&raw mut (*event).comm).cast(), 16, comm as *const c_void) != 0 {
+            count(Site::ReadFailed);
+        }
+        if helpers::bpf_ringbuf_output(EVENTS.as_ptr(), event.cast(), size_of::<Event>() as u64, 0) != 0 {
+            count(Site::EventsLost);
+        }
+    }
+}
+
+/// A process, and the one it comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct Process {
+    pub(crate) task: Ptr,
+    pub(crate) parent: u32,
 }

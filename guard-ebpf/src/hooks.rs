@@ -12,6 +12,7 @@ mod exec;
 mod file;
 mod inherited;
 mod knobs;
+mod life;
 mod mapping;
 mod meta;
 mod moves;
@@ -243,6 +244,7 @@ fn from_decision(decision: &Decision) -> What {
         op: 0,
         verdict: verdict as u8,
         flags: if shadow != 0 { EventFlags::SHADOWED } else { 0 },
+        tail: 0,
     }
 }
 
@@ -269,6 +271,7 @@ fn fault(flags: DomainFlags, reason: u16) -> What {
         op: 0,
         verdict: if shadow { Verdict::Allow as u8 } else { Verdict::Block as u8 },
         flags: if shadow { EventFlags::SHADOWED } else { 0 },
+        tail: 0,
     }
 }
 

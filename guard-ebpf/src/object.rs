@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::{Event, Reason, Site};
 use guard_common::limits::{NAME_MAX, PATH_MAX, POLICIES_PER_DOMAIN, WALK_STEPS};
 
-use crate::emit::SLACK;
+use crate::emit::{BEHIND, SLACK};
 use crate::hooks::{Approved, REMEMBERED};
 use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
 use crate::maps::SCRATCH;
@@ -21,8 +21,8 @@ const _: () = assert!(SLACK > NAME_MAX && HEAD >= size_of::<Event>() + 8 + 16);
 /// recursion guard, so a task that preempts another one here would spell its path over the other's.
 #[repr(C)]
 pub(crate) struct Scratch {
-    /// The object's bytes end at `HEAD + PATH_MAX`; slack follows, for the verifier.
-    pub(crate) bytes: [u8; HEAD + PATH_MAX + SLACK],
+    /// The object's bytes end at `HEAD + PATH_MAX`; behind them is room for a tail and slack for the verifier.
+    pub(crate) bytes: [u8; HEAD + PATH_MAX + BEHIND],
     walk: Walk,
     /// Index of the object's first byte, counted from `HEAD`.
     pub(crate) start: u64,
@@ -39,6 +39,17 @@ pub(crate) struct Scratch {
     pub(crate) differ: u64,
     /// See `hooks::meta`.
     pub(crate) search: Search,
+    /// See `hooks::life`.
+    pub(crate) words: Words,
+}
+
+/// A search for argv's end.
+#[repr(C)]
+pub(crate) struct Words {
+    pub(crate) argc: u64,
+    pub(crate) length: u64,
+    pub(crate) nuls: u64,
+    pub(crate) end: u64,
 }
 
 /// Automata whose states are compared when a directory moves: four actions, two for each joined policy.

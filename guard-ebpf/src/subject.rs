@@ -122,7 +122,7 @@ pub(crate) fn leader(task: Ptr) -> Ptr {
 }
 
 #[inline(always)]
-fn has_storage(task: Ptr) -> bool {
+pub(crate) fn has_storage(task: Ptr) -> bool {
     load::<u64>(task, off!(TASK_BPF_STORAGE)) != 0
 }
 

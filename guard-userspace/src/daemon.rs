@@ -190,6 +190,9 @@ impl Daemon {
                         error!("kernel.ftrace_enabled is 0: every LSM program is silent; write 1 to mend it");
                     }
                     told_ftrace = silenced;
+                    // What the ring holds first, or a session would end before its last records.
+                    reader.drain(&self.plan)?;
+                    reader.end_sessions(&self.kernel);
                 }
             }
             reader.drain(&self.plan)?;

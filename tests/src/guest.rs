@@ -6,6 +6,7 @@
 //! behind that another test could trip over (programs attached, cgroups with tasks) it must remove itself.
 
 mod agent;
+mod audit;
 mod debian;
 mod demo;
 mod exec;
@@ -30,8 +31,16 @@ pub use runner::main;
 /// Every test of every concern, in the order in which they run: those of a guest with busybox, or those that need
 /// a whole Debian with systemd as PID 1.
 fn suites() -> impl Iterator<Item = &'static Test> {
-    let busybox: &[&[Test]] =
-        &[host::TESTS, refuse::TESTS, demo::TESTS, identity::TESTS, exec::TESTS, files::TESTS, net::TESTS];
+    let busybox: &[&[Test]] = &[
+        host::TESTS,
+        refuse::TESTS,
+        demo::TESTS,
+        identity::TESTS,
+        exec::TESTS,
+        files::TESTS,
+        net::TESTS,
+        audit::TESTS,
+    ];
     let debian: &[&[Test]] = &[debian::TESTS];
     let on_debian = std::env::var("GUARD_GUEST_ROOT").is_ok_and(|root| root == "debian");
     if on_debian { debian } else { busybox }.iter().copied().flatten()

@@ -7,11 +7,12 @@ names! {
     pub enum EventKind: u8 {
         /// A decision.
         Decision = 1, "decision";
-        /// A task of a domain runs a new image: lineage, whatever the audit settings.
+        /// A process of a domain runs a new image: lineage, whatever the audit settings. The object is the
+        /// image's path, and behind a NUL its argv; `detail` is argc.
         Exec = 2, "exec";
-        /// A task entered a domain.
+        /// A process entered a domain, or was forked in one (`Op::Fork`).
         Enter = 3, "enter";
-        /// A labelled process has gone.
+        /// A process of a domain has gone; `detail` is its status as `wait` gives it.
         Exit = 4, "exit";
         /// A governed cgroup was made.
         CgroupMade = 5, "cgroup-made";
@@ -31,7 +32,7 @@ pub struct Event {
     pub seq: u64,
     /// CLOCK_BOOTTIME in nanoseconds.
     pub time: u64,
-    /// The task's start, CLOCK_BOOTTIME in nanoseconds.
+    /// The start of the task's process, CLOCK_BOOTTIME in nanoseconds: with `pid`, a process for ever.
     pub start_time: u64,
     /// The cgroup the task is in now.
     pub cgroup: u64,

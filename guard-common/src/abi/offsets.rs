@@ -17,6 +17,11 @@ macro_rules! kernel_offsets {
             TASK_PID "task_struct" "pid" required;
             TASK_START "task_struct" "start_boottime" required;
             TASK_LOGINUID "task_struct" "loginuid" optional;
+            TASK_COMM "task_struct" "comm" required;
+            TASK_EXIT_CODE "task_struct" "exit_code" required;
+            TASK_SIGNAL "task_struct" "signal" required;
+            SIGNAL_LIVE "signal_struct" "live" required;
+            CRED_UID "cred" "uid" required;
             TASK_NSPROXY "task_struct" "nsproxy" required;
             TASK_THREAD_PID "task_struct" "thread_pid" required;
             TASK_CRED "task_struct" "cred" required;

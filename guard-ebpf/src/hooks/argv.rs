@@ -15,7 +15,7 @@ use guard_common::abi::{Action, Op, Reason, Site};
 use guard_common::limits::{PATH_MAX, POLICIES_PER_DOMAIN};
 use guard_common::table::{self, Answer, Words};
 
-use crate::hooks::{DECIDED, pack, returned, settle};
+use crate::hooks::{DECIDED, life, pack, returned, settle};
 use crate::judge::{self, Arena};
 use crate::kernel::{self, Ptr, count, follow, get, load, off, put};
 use crate::maps::EXECS;
@@ -107,18 +107,18 @@ pub(crate) fn expect(subject: Subject, bprm: Ptr) -> i32 {
 #[lsm(hook = "bprm_committed_creds", sleepable)]
 pub(crate) fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::labelled() else { return 0 };
+    let bprm: Ptr = ctx.arg(0);
     let pending = pending(subject.task, 0);
     // SAFETY: checked for null.
-    if pending.is_null() || unsafe { get(&raw const (*pending).levels) } == 0 {
-        return 0;
-    }
-    let bprm: Ptr = ctx.arg(0);
-    if judge_argv(subject, bprm, pending) != 0 {
+    let waits = !pending.is_null() && unsafe { get(&raw const (*pending).levels) } != 0;
+    if waits && judge_argv(subject, bprm, pending) != 0 {
         // Single-threaded here: the other threads died before the new image was committed.
         // SAFETY: takes a number.
         if unsafe { helpers::bpf_send_signal(SIGKILL) } != 0 {
             count(Site::SignalFailed);
         }
+    } else {
+        life::became(subject.task, bprm, u64::from(subject.domain), subject.session);
     }
     0
 }

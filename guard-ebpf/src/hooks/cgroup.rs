@@ -4,6 +4,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use guard_common::abi::{CgroupEntry, Site};
 
+use crate::hooks::life;
 use crate::kernel::{Ptr, count, follow, member, off};
 use crate::maps::CGROUPS;
 use crate::subject;
@@ -62,7 +63,8 @@ pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "task_newtask")]
 pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
     let task: Ptr = ctx.arg(0);
-    if !subject::maybe_governed(task) {
+    let flags: u64 = ctx.arg(1);
+    if life::forked(task, flags) || !subject::maybe_governed(task) {
         return 0;
     }
     arrive(task, follow(follow(task, off!(TASK_CGROUPS)), off!(CSS_SET_CGROUP)));
@@ -80,5 +82,8 @@ fn arrive(task: Ptr, cgroup: Ptr) {
     let entry = unsafe { *entry };
     let pending = subject::runs_launcher(task);
     count(if pending { Site::LabelPending } else { Site::Labelled });
-    subject::set(task, &subject::entry_label(&entry, pending));
+    let label = subject::entry_label(&entry, pending);
+    if !subject::set(task, &label).is_null() && !pending {
+        life::entered(task, &label);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use guard_common::abi::{EventFlags, Reason};
+use guard_common::abi::{EventFlags, EventKind, Reason};
 
 use super::clock::Timestamps;
 use super::escape::{push_json, push_name};
@@ -12,8 +12,8 @@ use super::scribe::Host;
 use super::seal::{Hash, push_hex};
 use crate::events::{Corrupt, Event, Gap, Peer};
 
-/// Bytes of a corrupt event that its record keeps.
-const CORRUPT: usize = 512;
+/// Bytes of a corrupt event that its record keeps: its header, because what stands behind may hold secrets.
+const CORRUPT: usize = size_of::<guard_common::abi::Event>();
 
 /// Writes lines.
 #[derive(Debug)]
@@ -67,11 +67,53 @@ pub(super) fn close(out: &mut Vec<u8>, prev: &Hash) {
 }
 
 fn push_event(out: &mut Vec<u8>, record: &EventRecord) {
-    let EventRecord { event, who, exe, decided, candidate, argv, degraded } = record;
+    let EventRecord { event, who, exe, argv, degraded, .. } = record;
     push_number(out, "cpu", event.cpu.into());
     push_number(out, "seq", event.seq);
     push_who(out, who);
     push_number(out, "domain", event.domain.into());
+    match event.kind {
+        EventKind::Decision => push_decision(out, record),
+        EventKind::Exec => {
+            push_number(out, "generation", event.generation);
+            push_object(out, event);
+            if let Some(argv) = argv {
+                push_argv(out, argv);
+            }
+        }
+        EventKind::Exit => push_status(out, event.detail),
+        EventKind::Enter | EventKind::CgroupMade | EventKind::CgroupGone => {
+            push_text(out, "op", event.op.name());
+        }
+    }
+    push_number(out, "pid", event.pid.into());
+    push_number(out, "tid", event.tid.into());
+    push_number(out, "ppid", event.ppid.into());
+    push_number(out, "start_time", event.start_time);
+    push_number(out, "uid", event.uid.into());
+    if event.loginuid == u32::MAX {
+        out.extend_from_slice(b",\"loginuid\":null");
+    } else {
+        push_number(out, "loginuid", event.loginuid.into());
+    }
+    push_bytes(out, "comm", event.comm());
+    push_bytes(out, "exe", exe);
+    push_bytes(out, "cgroup", &who.cgroup);
+    push_number(out, "cgroup_id", event.cgroup);
+    push_flags(out, event);
+    push_flag(out, "degraded", *degraded);
+}
+
+/// How a process ended, as `wait` tells it: a signal in the low seven bits, or a code above them.
+fn push_status(out: &mut Vec<u8>, status: u64) {
+    match status & 0x7f {
+        0 => push_number(out, "exit_code", status >> 8 & 0xff),
+        signal => push_number(out, "signal", signal),
+    }
+}
+
+fn push_decision(out: &mut Vec<u8>, record: &EventRecord) {
+    let EventRecord { event, decided, candidate, argv, .. } = record;
     push_number(out, "generation", event.generation);
     push_text(out, "policy", &decided.policy);
     push_text(out, "policy_sha256", &decided.policy_sha256);
@@ -98,22 +140,6 @@ fn push_event(out: &mut Vec<u8>, record: &EventRecord) {
         None => out.extend_from_slice(b",\"candidate_verdict\":null"),
     }
     push_number(out, "errno", event.errno.into());
-    push_number(out, "pid", event.pid.into());
-    push_number(out, "tid", event.tid.into());
-    push_number(out, "ppid", event.ppid.into());
-    push_number(out, "start_time", event.start_time);
-    push_number(out, "uid", event.uid.into());
-    if event.loginuid == u32::MAX {
-        out.extend_from_slice(b",\"loginuid\":null");
-    } else {
-        push_number(out, "loginuid", event.loginuid.into());
-    }
-    push_bytes(out, "comm", event.comm());
-    push_bytes(out, "exe", exe);
-    push_bytes(out, "cgroup", &who.cgroup);
-    push_number(out, "cgroup_id", event.cgroup);
-    push_flags(out, event);
-    push_flag(out, "degraded", *degraded);
 }
 
 fn push_who(out: &mut Vec<u8>, who: &Who) {

@@ -29,6 +29,21 @@ pub struct Cause {
     pub remedy: String,
 }
 
+impl Cause {
+    /// Of a record that is no decision.
+    pub(super) const fn nothing() -> Self {
+        Self {
+            verdict: Verdict::Allow,
+            policy: String::new(),
+            policy_sha256: String::new(),
+            mode: Mode::Enforce,
+            rule: String::new(),
+            reason: String::new(),
+            remedy: String::new(),
+        }
+    }
+}
+
 /// On whose behalf a task acts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Who {
@@ -52,6 +67,9 @@ pub trait Names {
 
     /// Whether the record may hold the text of argv.
     fn keeps_argv(&self, event: &Event) -> bool;
+
+    /// The policies that are joined in a domain now, with spaces between.
+    fn policies(&self, domain: u32) -> String;
 }
 
 /// Generations whose events may still come.
@@ -216,5 +234,12 @@ impl Names for PlanNames {
             .iter()
             .filter_map(|unit| plan.units.get(*unit as usize))
             .any(|unit| unit.policy.audit.argv == AuditArgv::Text)
+    }
+
+    fn policies(&self, domain: u32) -> String {
+        let Some((_, plan)) = self.plans.last_key_value() else { return String::new() };
+        let Some(domain) = plan.domain(domain) else { return String::new() };
+        let units = domain.units.iter().filter_map(|unit| plan.units.get(*unit as usize));
+        units.map(Unit::name).collect::<Vec<_>>().join(" ")
     }
 }

@@ -77,6 +77,18 @@ pub struct Entry<'a> {
     pub cgroup: Cow<'a, str>,
     pub degraded: bool,
     pub shadowed: bool,
+    /// How a process ended, one or the other.
+    pub exit_code: Option<u64>,
+    pub signal: Option<u64>,
+    /// Of a `session-end` record.
+    pub decisions: u64,
+    pub refused: u64,
+    pub nanoseconds: i64,
+    /// Of a `generation` record: the policies' modes, and their texts' digests.
+    #[serde(borrow)]
+    pub policies: Cow<'a, str>,
+    #[serde(borrow)]
+    pub texts: Cow<'a, str>,
     /// Of a `lost` record.
     pub count: u64,
 }

@@ -1,19 +1,22 @@
 //! Ring entries → records: the numbers named, the gaps found.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
-use guard_common::abi::{Action, EventKind};
+use guard_common::abi::{Action, EventFlags, EventKind};
 use sha2::{Digest as _, Sha256};
 
 use super::clock::Clock;
-use super::names::{Names, Who};
+use super::names::{Cause, Names, Who};
+use super::programs::Programs;
 use super::record::{Argv, Body, EventRecord, Record, Value};
 use super::seal;
+use super::sessions::{Life, Sessions};
 use crate::events::{Event, Gap, Sequences};
 
 /// Which machine, and which run of it.
@@ -51,10 +54,12 @@ pub struct Scribe<N> {
     /// By session and cgroup.
     whos: HashMap<(u64, u64), Arc<Who>>,
     cgroups: Cgroups,
-    /// By process and its start: what exec events said.
-    programs: HashMap<(u32, u64), Arc<[u8]>>,
-    /// The same as procfs shows it, for as long as one batch is being read.
-    glimpsed: HashMap<u32, Arc<[u8]>>,
+    programs: Programs,
+    lives: Sessions,
+    /// Sessions have begun or ended since they were written down.
+    changed: bool,
+    /// Of what is no decision.
+    nothing: Arc<Cause>,
 }
 
 impl<N: Names> Scribe<N> {
@@ -70,9 +75,85 @@ impl<N: Names> Scribe<N> {
             sessions: HashMap::new(),
             whos: HashMap::new(),
             cgroups: Cgroups { root: cgroups.to_owned(), paths: HashMap::new() },
-            programs: HashMap::new(),
-            glimpsed: HashMap::new(),
+            programs: Programs::default(),
+            lives: Sessions::default(),
+            changed: false,
+            nothing: Arc::new(Cause::nothing()),
         })
+    }
+
+    /// Goes on with the sessions that the last daemon of this boot knew; `file` is where they are kept.
+    pub fn remember_sessions(&mut self, file: &Path) {
+        self.lives.remember(file, &self.host.boot);
+    }
+
+    /// The sessions that live, by number.
+    pub fn sessions(&self) -> &BTreeMap<u64, Life> {
+        &self.lives.live
+    }
+
+    /// The directory of a session's cgroup, if it is still there.
+    pub fn directory(&mut self, session: u64) -> Option<PathBuf> {
+        let path = self.cgroups.path(session);
+        if path.is_empty() {
+            return None;
+        }
+        let below = path.strip_prefix(b"/").unwrap_or(&path);
+        let directory = self.cgroups.root.join(OsStr::from_bytes(below));
+        // Another one may have been made in its place.
+        fs::metadata(&directory).is_ok_and(|facts| facts.ino() == session).then_some(directory)
+    }
+
+    /// The record of a session's end.
+    pub fn end_session(&mut self, session: u64, gone: bool, out: &mut Vec<Record>) {
+        let Some(life) = self.lives.live.remove(&session) else { return };
+        self.changed = true;
+        let now = Clock::boottime().unwrap_or_default();
+        let mut fields = self.session_fields(session);
+        fields.extend([
+            ("nanoseconds", Value::Number(now.saturating_sub(life.since))),
+            ("decisions", Value::Number(life.decisions)),
+            ("refused", Value::Number(life.refused)),
+            ("programs", Value::Number(life.programs)),
+            ("cgroup_gone", Value::Flag(gone)),
+        ]);
+        out.push(self.note("session-end", fields));
+    }
+
+    /// Writes down which sessions live, if that has changed.
+    pub fn keep_sessions(&mut self) -> io::Result<()> {
+        if !self.changed {
+            return Ok(());
+        }
+        self.lives.keep(&self.host.boot)?;
+        self.changed = false;
+        Ok(())
+    }
+
+    fn session_fields(&mut self, session: u64) -> Vec<(&'static str, Value)> {
+        let mut who = self.sessions.get(&session).cloned().unwrap_or_default();
+        if who.session.is_empty() {
+            who.session = self.uuid(session);
+        }
+        let mut fields = vec![
+            ("session", Value::Text(who.session)),
+            ("principal", Value::Text(who.principal)),
+            ("trace", Value::Text(who.trace)),
+        ];
+        if !who.purpose.is_empty() {
+            fields.push(("purpose", Value::Text(who.purpose)));
+        }
+        fields.push(("cgroup", Value::Name(self.cgroups.path(session))));
+        fields.push(("cgroup_id", Value::Number(session)));
+        fields
+    }
+
+    fn begin_session(&mut self, event: &Event) -> Record {
+        self.changed = true;
+        let mut fields = self.session_fields(event.session);
+        fields.push(("domain", Value::Number(event.domain.into())));
+        fields.push(("policy", Value::Text(self.names.policies(event.domain))));
+        Record::note(self.clock.wall(event.time), event.time, "session-start", fields)
     }
 
     /// Goes on with the sequence numbers that a log ends with: only if the programs that count them were running
@@ -106,6 +187,9 @@ impl<N: Names> Scribe<N> {
             Ok(event) => {
                 self.sequences.saw(event.cpu, event.seq, event.time, &mut self.gaps);
                 self.tell_gaps(out);
+                if self.lives.saw(&event) {
+                    out.push(self.begin_session(&event));
+                }
                 out.push(self.event(event));
             }
             Err(corrupt) => {
@@ -122,7 +206,6 @@ impl<N: Names> Scribe<N> {
     /// To be called between batches, and now and then when there are none: tells gaps that have become certain
     /// and jumps of the wall clock.
     pub fn settle(&mut self, out: &mut Vec<Record>) {
-        self.glimpsed.clear();
         let now = Clock::boottime().ok();
         if now.is_some() {
             self.sequences.settle(now, &mut self.gaps);
@@ -157,39 +240,16 @@ impl<N: Names> Scribe<N> {
 
     fn event(&mut self, mut event: Event) -> Record {
         let who = self.who(&event);
-        let exe = self.exe(&event);
-        let decided = self.names.cause(&event);
-        let candidate = self.names.candidate(&event);
+        let exe = self.programs.of(&event);
+        let decision = event.kind == EventKind::Decision;
+        let decided = if decision { self.names.cause(&event) } else { Arc::clone(&self.nothing) };
+        let candidate = if decision { self.names.candidate(&event) } else { None };
         let argv = split_argv(&mut event, |event| self.names.keeps_argv(event));
-        match event.kind {
-            EventKind::Exec => self.remember(&event),
-            EventKind::Exit => {
-                self.programs.remove(&(event.pid, event.start_time));
-            }
-            EventKind::Decision | EventKind::Enter | EventKind::CgroupMade | EventKind::CgroupGone => {}
-        }
+        self.programs.saw(&event);
         let time = event.time;
         let degraded = self.degraded;
         let record = EventRecord { event, who, exe, decided, candidate, argv, degraded };
         self.stamped(time, Body::Event(Box::new(record)))
-    }
-
-    fn remember(&mut self, event: &Event) {
-        if self.programs.len() >= KEPT {
-            self.programs.clear();
-        }
-        self.programs.insert((event.pid, event.start_time), event.object.as_slice().into());
-    }
-
-    fn exe(&mut self, event: &Event) -> Arc<[u8]> {
-        if let Some(known) = self.programs.get(&(event.pid, event.start_time)) {
-            return Arc::clone(known);
-        }
-        let glimpse = || {
-            let link = fs::read_link(format!("/proc/{}/exe", event.pid)).unwrap_or_default();
-            Arc::from(link.as_os_str().as_bytes())
-        };
-        Arc::clone(self.glimpsed.entry(event.pid).or_insert_with(glimpse))
     }
 
     fn who(&mut self, event: &Event) -> Arc<Who> {
@@ -211,21 +271,26 @@ impl<N: Names> Scribe<N> {
     }
 }
 
-/// Takes argv off the object of an exec: what stands behind the path's NUL, an entry before each NUL.
+/// Takes argv off the object of an exec: what stands behind the path's NUL, an entry before each NUL. An image that
+/// has begun to run shows all of argv; its first entry, which is the caller's word for the program, is left out.
 fn split_argv(event: &mut Event, keeps: impl Fn(&Event) -> bool) -> Option<Argv> {
     if event.action != Action::Exec {
         return None;
     }
     let end = event.object.iter().position(|byte| *byte == 0)?;
     let tail = event.object.split_off(end);
-    let tail = &tail[1..];
-    let text = keeps(event).then(|| entries(tail).map(<[u8]>::to_vec).collect());
+    let first = usize::from(event.kind == EventKind::Exec);
+    let words = || entries(&tail[1..]).skip(first);
+    let text = keeps(event).then(|| words().map(<[u8]>::to_vec).collect());
     let mut digest = Sha256::new();
     let mut count = 0;
-    for entry in entries(tail) {
+    for entry in words() {
         digest.update(entry);
         digest.update([0]);
         count += 1;
+    }
+    if event.flags.has(EventFlags::CUT) {
+        count = u32::try_from(event.detail).unwrap_or(u32::MAX).saturating_sub(1);
     }
     Some(Argv { count, digest: digest.finalize().into(), text })
 }

@@ -9,7 +9,9 @@ use tokio::io::unix::AsyncFd;
 use tracing::{error, info, warn};
 
 use super::{DaemonError, chain, doing};
-use crate::audit::{Hash, Host, Identity, Log, LogError, Options, PlanNames, Record, Scribe, Value};
+use crate::audit::{
+    Hash, Host, Identity, Log, LogError, Options, PlanNames, Record, Scribe, Value, hash, populated,
+};
 use crate::compile::Plan;
 use crate::kernel::Kernel;
 use crate::sys;
@@ -66,6 +68,7 @@ impl Reader {
         if kernel.adopted {
             scribe.resume(log.sequences());
         }
+        scribe.remember_sessions(&state.join("sessions.json"));
         let pending = vec![scribe.note("daemon-start", Vec::new())];
         let (learned, checkpoint) = (0, Instant::now());
         Ok(Self { wait, ring, scribe, log, pending, learned, checkpoint, dirty: false, refused: None })
@@ -109,20 +112,42 @@ impl Reader {
 
     /// Which policies decide from here on.
     fn generation(&self, plan: &Plan) -> Record {
-        let policies: Vec<String> = plan
-            .units
-            .iter()
-            .filter(|unit| unit.profile.is_none())
-            .map(|unit| format!("{}={}", unit.name(), unit.policy.mode))
+        let units = || plan.units.iter().filter(|unit| unit.profile.is_none());
+        let policies: Vec<String> =
+            units().map(|unit| format!("{}={}", unit.name(), unit.policy.mode)).collect();
+        let texts: Vec<String> = units()
+            .map(|unit| format!("{}={}", unit.name(), hash(unit.policy.source.text.as_bytes())))
             .collect();
         self.scribe.note(
             "generation",
             vec![
                 ("generation", Value::Number(plan.generation)),
                 ("policies", Value::Text(policies.join(" "))),
+                ("texts", Value::Text(texts.join(" "))),
                 ("policies_sha256", Value::Text(Hash(plan.sha256).to_string())),
             ],
         )
+    }
+
+    /// Ends the sessions whose last task has gone: nobody is in the cgroup, and no labelled task has left it. For
+    /// every second or so.
+    pub(super) fn end_sessions(&mut self, kernel: &Kernel) {
+        let live: Vec<u64> = self.scribe.sessions().keys().copied().collect();
+        let mut strays = None;
+        for session in live {
+            let directory = self.scribe.directory(session);
+            if directory.as_deref().and_then(populated) == Some(true) {
+                continue;
+            }
+            // Asked once for all: it is a look at every process of the host.
+            let strays = strays.get_or_insert_with(|| kernel.labels().unwrap_or_default());
+            if !strays.iter().any(|(_, label)| label.session == session) {
+                self.scribe.end_session(session, directory.is_none(), &mut self.pending);
+            }
+        }
+        if let Err(error) = self.scribe.keep_sessions() {
+            warn!(%error, "the list of sessions cannot be written; a restart would begin them again");
+        }
     }
 
     /// Puts a record of the daemon's own into the log, with the next that are written.

@@ -10,8 +10,13 @@ pub(super) fn all() -> Vec<(String, String)> {
         ("thread".to_owned(), text("thread", "enforce", "")),
         ("shadow".to_owned(), text("shadow", "shadow", "")),
     ];
-    for (name, text) in [("wide", WIDE), ("one-rule", ONE_RULE), ("torn", TORN), ("net", super::net::POLICY)]
-    {
+    for (name, text) in [
+        ("wide", WIDE),
+        ("one-rule", ONE_RULE),
+        ("torn", TORN),
+        ("net", super::net::POLICY),
+        ("every", super::audit::POLICY),
+    ] {
         all.push((name.to_owned(), text.to_owned()));
     }
     all.extend(BoundaryItem::ALL.iter().map(|item| {

@@ -162,6 +162,12 @@ impl Cgroup {
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
+
+    /// As `/proc/PID/cgroup` spells it, and so the audit log.
+    pub(super) fn name(&self) -> String {
+        let below = self.0.strip_prefix("/sys/fs/cgroup").unwrap_or(&self.0);
+        format!("/{}", below.display())
+    }
 }
 
 impl Drop for Cgroup {

@@ -20,6 +20,11 @@ impl Class {
 
     /// 99 is "other" everywhere.
     fn of(entry: &Entry<'_>) -> Self {
+        match &*entry.kind {
+            "exec" => return Self::new(1, 1007, 1),
+            "exit" => return Self::new(1, 1007, 2),
+            _ => {}
+        }
         match &*entry.action {
             // Process Activity: launch.
             "exec" => Self::new(1, 1007, 1),
@@ -71,6 +76,13 @@ pub fn ocsf(entry: &Entry<'_>) -> Value {
         "device": { "hostname": entry.host, "type_id": 0, "os": { "name": "Linux", "type_id": 200 } },
         "unmapped": { "kind": entry.kind, "session": entry.session, "boot": entry.boot, "object": entry.object },
     });
+    if matches!(&*entry.kind, "exec" | "exit") {
+        let image = if entry.kind == "exec" { &entry.object } else { &entry.exe };
+        let file = json!({ "name": base(image), "path": image, "type_id": 1 });
+        event["actor"] = actor(entry);
+        event["process"] = json!({ "pid": entry.pid, "file": file });
+        event["exit_code"] = json!(entry.exit_code);
+    }
     if !entry.is_decision() {
         return event;
     }

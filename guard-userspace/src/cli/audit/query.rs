@@ -132,10 +132,28 @@ pub(super) fn row(entry: &Entry<'_>) -> String {
 pub(super) fn other(entry: &Entry<'_>) -> String {
     match &*entry.kind {
         "lost" => format!("LOST     {} events", entry.count),
-        "exec" | "enter" | "exit" => {
-            format!("{:8} {}[{}] {}", entry.kind, entry.comm, entry.pid, entry.object)
+        "exec" => format!("runs     {}[{}] {}", entry.comm, entry.pid, entry.object),
+        "enter" if entry.op == "fork" => {
+            format!("forked   {}[{}] from [{}] {}", entry.comm, entry.pid, entry.ppid, entry.exe)
+        }
+        "enter" => format!("entered  {}[{}] {}", entry.comm, entry.pid, entry.exe),
+        "exit" => format!("ended    {}[{}] {}: {}", entry.comm, entry.pid, entry.exe, status(entry)),
+        "session-start" => format!("SESSION  begins in {} under {}", entry.cgroup, entry.policy),
+        "session-end" => {
+            let seconds = entry.nanoseconds as f64 / 1e9;
+            let (decisions, refused) = (entry.decisions, entry.refused);
+            format!("SESSION  ends after {seconds:.1} s: {decisions} decisions, {refused} refused")
         }
         kind => kind.to_owned(),
+    }
+}
+
+/// How a process ended.
+fn status(entry: &Entry<'_>) -> String {
+    match (entry.exit_code, entry.signal) {
+        (_, Some(signal)) => format!("killed by signal {signal}"),
+        (Some(code), None) => format!("exit code {code}"),
+        (None, None) => "unknown".to_owned(),
     }
 }
 

@@ -1,0 +1,180 @@
+//! Where a process comes from, what it becomes and that it is gone: told whatever the audit settings, because
+//! every record names a program, and a session ends with its last process.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated as helpers;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use guard_common::abi::{Action, EventFlags, EventKind, Label, LabelFlags, Op, Reason, Verdict};
+use guard_common::limits::PATH_MAX;
+use guard_common::table::{self, Answer, Words as _};
+
+use crate::emit::{self, Process, TAIL, What, emit};
+use crate::judge::Arena;
+use crate::kernel::{self, Ptr, follow, get, load, off, put};
+use crate::object::{self, End, HEAD, Place, Scratch};
+use crate::subject;
+
+const CLONE_PARENT: u64 = 0x8000;
+const CLONE_THREAD: u64 = 0x1_0000;
+
+/// Room for argv behind the path and its NUL.
+const ARGV: u64 = TAIL as u64 - 1;
+
+/// Tells which image a process has become, with its argv: up to its end and no further, because the
+/// environment lies right behind it.
+#[inline(never)]
+pub(crate) fn became(task: Ptr, bprm: Ptr, domain: u64, session: u64) -> u64 {
+    let scratch = object::scratch(task);
+    if scratch.is_null() {
+        return 0;
+    }
+    let at = Place::of_file(follow(bprm, off!(BPRM_FILE)));
+    let end = object::spell(scratch, task, at.mount_address(), at.root(), at.dentry as u64);
+    if object::ended(end) != End::Done {
+        emit::no_object(scratch);
+    }
+    let argc = u64::from(load::<u32>(bprm, off!(BPRM_ARGC)));
+    let length = read_argv(scratch, bprm, argc);
+    let what = What {
+        session,
+        generation: Arena::live().map_or(0, |arena| arena.word(table::AT_GENERATION)),
+        detail: argc,
+        domain: domain as u32,
+        errno: 0,
+        answer: Answer::NONE.0,
+        shadow: 0,
+        reason: Reason::Default as u16,
+        policy: 0,
+        kind: EventKind::Exec as u8,
+        action: Action::Exec as u8,
+        op: Op::Exec as u8,
+        verdict: Verdict::Allow as u8,
+        flags: if length == 0 { EventFlags::CUT } else { 0 },
+        tail: 1 + if length == 0 { get(argv_length(scratch)) } else { length } as u32,
+    };
+    emit(task, scratch, &raw const what)
+}
+
+#[inline(always)]
+fn argv_length(scratch: *mut Scratch) -> *const u64 {
+    // SAFETY: `scratch` is a map value; `&raw` makes no reference.
+    unsafe { &raw const (*scratch).words.length }
+}
+
+/// Copies argv behind the path's end and a NUL. Gives its length, or 0 if it does not end in what is read.
+#[inline(always)]
+fn read_argv(scratch: *mut Scratch, bprm: Ptr, argc: u64) -> u64 {
+    let (from, end): (u64, u64) = (load(bprm, off!(BPRM_P)), load(bprm, off!(BPRM_EXEC)));
+    let mut length = end.wrapping_sub(from);
+    if length > ARGV {
+        length = ARGV;
+    }
+    // SAFETY: a map value, which has `TAIL` bytes behind the path's end.
+    unsafe {
+        let tail = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD + PATH_MAX);
+        put(tail, 0);
+        put(&raw mut (*scratch).words.argc, argc);
+        put(&raw mut (*scratch).words.nuls, 0);
+        put(&raw mut (*scratch).words.end, 0);
+        if helpers::bpf_copy_from_user(tail.add(1).cast(), length as u32, from as *const c_void) != 0 {
+            length = 0;
+        }
+        put(&raw mut (*scratch).words.length, length);
+        let mut context = scratch;
+        helpers::bpf_loop(
+            ARGV as u32,
+            scan as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
+        get(&raw const (*scratch).words.end)
+    }
+}
+
+/// One byte of argv: its end is the NUL behind its last word.
+unsafe extern "C" fn scan(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context is the one `read_argv` gives; the index is masked to the tail.
+    unsafe {
+        let scratch = *context.cast::<*mut Scratch>();
+        if index >= get(&raw const (*scratch).words.length) {
+            return 1;
+        }
+        let at = kernel::masked(index + 1, TAIL as u64 - 1) as usize;
+        if get((&raw const (*scratch).bytes).cast::<u8>().add(HEAD + PATH_MAX + at)) != 0 {
+            return 0;
+        }
+        let nuls = get(&raw const (*scratch).words.nuls) + 1;
+        put(&raw mut (*scratch).words.nuls, nuls);
+        if nuls != get(&raw const (*scratch).words.argc) {
+            return 0;
+        }
+        put(&raw mut (*scratch).words.end, index + 1);
+    }
+    1
+}
+
+/// Tells of a child that has its parent's label. False if it has none.
+#[inline(always)]
+pub(crate) fn forked(child: Ptr, flags: u64) -> bool {
+    if !subject::has_storage(child) {
+        return false;
+    }
+    let label = subject::label_of(child);
+    if label.is_null() {
+        return false;
+    }
+    // SAFETY: not null, a label in task storage.
+    let label: Label = unsafe { *label };
+    if flags & CLONE_THREAD == 0 && counts(&label) {
+        let parent = if flags & CLONE_PARENT == 0 {
+            load(kernel::current(), off!(TASK_TGID))
+        } else {
+            load(follow(child, off!(TASK_REAL_PARENT)), off!(TASK_TGID))
+        };
+        emit::emit_process(EventKind::Enter, Op::Fork, &label, Process { task: child, parent }, 0);
+    }
+    true
+}
+
+/// Tells of a process that has just been labelled.
+#[inline(always)]
+pub(crate) fn entered(task: Ptr, label: &Label) {
+    let parent = load(follow(task, off!(TASK_REAL_PARENT)), off!(TASK_TGID));
+    emit::emit_process(EventKind::Enter, Op::Other, label, Process { task, parent }, 0);
+}
+
+#[inline(always)]
+fn counts(label: &Label) -> bool {
+    label.domain != 0 && label.flags & LabelFlags::PENDING == 0
+}
+
+/// `TP_PROTO(struct task_struct *p)`, from 6.16 on with `bool group_dead`: runs in the task that goes.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    let task: Ptr = ctx.arg(0);
+    let leader = subject::leader(task);
+    if !subject::has_storage(task) && !subject::has_storage(leader) {
+        return 0;
+    }
+    // Not the last thread. Two that go together may both be the last; the reader of the events knows.
+    if load::<u32>(follow(task, off!(TASK_SIGNAL)), off!(SIGNAL_LIVE)) != 0 {
+        return 0;
+    }
+    let mut label = subject::label_of(task);
+    if label.is_null() {
+        label = subject::label_of(leader);
+    }
+    if label.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, a label in task storage.
+    let label: Label = unsafe { *label };
+    if counts(&label) {
+        let parent = load(follow(task, off!(TASK_REAL_PARENT)), off!(TASK_TGID));
+        let status = u64::from(load::<u32>(task, off!(TASK_EXIT_CODE)));
+        emit::emit_process(EventKind::Exit, Op::None, &label, Process { task, parent }, status);
+    }
+    0
+}
