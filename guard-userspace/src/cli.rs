@@ -3,6 +3,8 @@
 mod audit;
 mod daemon;
 mod doctor;
+mod learn;
+mod mode;
 mod places;
 mod policy;
 mod status;
@@ -34,6 +36,10 @@ enum Command {
     /// Verify and ask the audit log
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Say what a policy in shadow mode would have blocked
+    Mode(mode::Args),
+    /// Write a least-privilege policy from what sessions did
+    Learn(learn::Args),
     /// Check, test, explain, compare and format policies; needs no root and no daemon
     #[command(subcommand)]
     Policy(policy::Command),
@@ -65,6 +71,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Status(args) => args.run(),
         Command::Doctor(args) => args.run(),
         Command::Audit(command) => command.run(),
+        Command::Mode(args) => args.run(),
+        Command::Learn(args) => args.run(),
         Command::Policy(command) => command.run(),
     };
     match ending {

@@ -3,7 +3,7 @@
 mod export;
 mod filter;
 mod query;
-mod replay;
+pub(super) mod replay;
 mod trace;
 mod verify;
 
@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{Ending, places};
+
+pub(super) use filter::time as since;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -1,7 +1,7 @@
 //! `guard policy …`: everything that can be known about a policy without a kernel.
 
 mod check;
-mod diff;
+pub(super) mod diff;
 mod explain;
 mod fmt;
 mod schema;

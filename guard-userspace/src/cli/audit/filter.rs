@@ -87,7 +87,7 @@ impl Which {
 }
 
 /// A time, some of which are told from now.
-fn time(text: &str) -> anyhow::Result<u64> {
+pub(crate) fn time(text: &str) -> anyhow::Result<u64> {
     let clock = Clock::now().context("read the clock")?;
     let now = clock.wall(Clock::boottime().context("read the clock")?);
     Ok(filter::time(text, now)?)

@@ -59,7 +59,7 @@ fn sorted(replay: &Replay) -> Vec<(&Change, &Tally)> {
     changes
 }
 
-fn text(replay: &Replay) -> String {
+pub(crate) fn text(replay: &Replay) -> String {
     let mut out = String::new();
     for (change, tally) in sorted(replay) {
         out.push_str(&format!(
@@ -94,7 +94,7 @@ fn text(replay: &Replay) -> String {
     out
 }
 
-fn value(replay: &Replay) -> serde_json::Value {
+pub(crate) fn value(replay: &Replay) -> serde_json::Value {
     let changes: Vec<_> = sorted(replay)
         .into_iter()
         .map(|(change, tally)| {

@@ -36,7 +36,7 @@ impl Args {
     }
 }
 
-fn text(difference: &Difference) -> String {
+pub(crate) fn text(difference: &Difference) -> String {
     if difference.is_empty() {
         return "no request is answered differently\n".to_owned();
     }
@@ -90,7 +90,7 @@ fn said(said: &Said) -> String {
     }
 }
 
-fn json(difference: &Difference) -> serde_json::Value {
+pub(crate) fn json(difference: &Difference) -> serde_json::Value {
     let said = |said: &Said| serde_json::json!({ "verdict": said.verdict.name(), "rule": said.rule });
     let changes: Vec<serde_json::Value> = difference
         .changes
