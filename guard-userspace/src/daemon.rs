@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::compile::{IdMap, Plan};
+use crate::config::Settings;
 use crate::control::Server;
 use crate::kernel::{self, Arenas, InstallError, Kernel, LoadError, Pins};
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub pins: Pins,
     /// Stop deciding when the daemon ends.
     pub detach: bool,
+    /// Metrics, sinks and how the log is kept.
+    pub settings: Settings,
 }
 
 /// Why the daemon could not start, or could not go on.
@@ -98,7 +101,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let plan = loaded.compile(&ids, generation + 1)?;
     let mut daemon = Daemon { config, kernel, plan, loaded, refused: None, unwritten: None };
     daemon.install()?;
-    let mut reader = Reader::open(&daemon.kernel, &daemon.config.state, &daemon.config.cgroups)?;
+    let mut reader =
+        Reader::open(&daemon.kernel, &daemon.config.state, &daemon.config.cgroups, &daemon.config.settings)?;
     let mut server = Server::open(&daemon.config.run).map_err(doing("listen on the control socket"))?;
     info!(generation = daemon.plan.generation, adopted = daemon.kernel.adopted, "enforcing");
     notify::ready();
@@ -193,6 +197,7 @@ impl Daemon {
                     // What the ring holds first, or a session would end before its last records.
                     reader.drain(&self.plan)?;
                     reader.end_sessions(&self.kernel);
+                    reader.publish(&self.kernel, &self.plan, self.refused.is_some());
                 }
             }
             reader.drain(&self.plan)?;

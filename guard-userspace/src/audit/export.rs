@@ -7,7 +7,7 @@ use super::clock;
 use super::read::Entry;
 
 pub use ocsf::ocsf;
-pub use otlp::otlp;
+pub use otlp::{otlp, otlp_batch};
 
 /// Nanoseconds since 1970.
 fn nanoseconds(entry: &Entry<'_>) -> u64 {
@@ -15,6 +15,6 @@ fn nanoseconds(entry: &Entry<'_>) -> u64 {
 }
 
 /// Whether the call did not go on.
-fn is_denied(entry: &Entry<'_>) -> bool {
+pub fn is_refused(entry: &Entry<'_>) -> bool {
     entry.errno != 0
 }

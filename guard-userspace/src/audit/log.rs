@@ -148,6 +148,11 @@ impl Log {
         LogStatus { segment: self.number, records: self.at.record, hash: self.at.hash, refused: self.refused }
     }
 
+    /// The lines of the last batch that was written, each with its newline.
+    pub fn written(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Writes a batch whole or not at all. On an error the caller keeps it, reads no more events and tries again:
     /// then the kernel's ring fills up, and each policy's `on_loss` decides.
     pub fn append(&mut self, records: &[Record]) -> Result<(), LogError> {

@@ -5,15 +5,19 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
+use guard_common::abi::Site;
 use tokio::io::unix::AsyncFd;
 use tracing::{error, info, warn};
 
 use super::{DaemonError, chain, doing};
 use crate::audit::{
-    Hash, Host, Identity, Log, LogError, Options, PlanNames, Record, Scribe, Value, hash, populated,
+    Body, Clock, Hash, Host, Identity, Log, LogError, PlanNames, Record, Scribe, Value, hash, populated,
 };
 use crate::compile::Plan;
+use crate::config::Settings;
 use crate::kernel::Kernel;
+use crate::metrics::{Decisions, Snapshot};
+use crate::sinks::Sinks;
 use crate::sys;
 
 /// Records of one write: enough to spread its cost, few enough to be held while there is no room for them.
@@ -37,6 +41,13 @@ pub struct Reader {
     dirty: bool,
     /// Why the log cannot be written, while it cannot.
     refused: Option<String>,
+    /// Where records go besides.
+    sinks: Sinks,
+    decisions: Decisions,
+    /// Age of the oldest event of the last batch, in seconds, when it was read.
+    queue_age: f64,
+    /// When the generation was learned of.
+    since: Instant,
 }
 
 impl std::fmt::Debug for Reader {
@@ -50,7 +61,14 @@ fn audit(error: impl std::error::Error + Send + Sync + 'static) -> DaemonError {
 }
 
 impl Reader {
-    pub(super) fn open(kernel: &Kernel, state: &Path, cgroups: &Path) -> Result<Self, DaemonError> {
+    pub(super) fn open(
+        kernel: &Kernel,
+        state: &Path,
+        cgroups: &Path,
+        settings: &Settings,
+    ) -> Result<Self, DaemonError> {
+        let sinks = Sinks::start(&settings.sinks, settings.metrics.as_ref())
+            .map_err(doing("serve metrics and sinks, as the configuration asks"))?;
         let ring = kernel.events().map_err(doing("open the event ring"))?;
         let wait = ring
             .as_fd()
@@ -59,7 +77,7 @@ impl Reader {
             .map_err(doing("wait for the event ring"))?;
         let host = Host::read().map_err(doing("read the host's name and boot id"))?;
         let identity = Identity::open(&state.join("keys"), host.clone()).map_err(audit)?;
-        let (log, opened) = Log::open(&state.join("audit"), identity, Options::default()).map_err(audit)?;
+        let (log, opened) = Log::open(&state.join("audit"), identity, settings.log).map_err(audit)?;
         if opened.cut > 0 || opened.broken.is_some() {
             warn!(?opened, "the audit log was not whole; a record says so");
         }
@@ -70,8 +88,21 @@ impl Reader {
         }
         scribe.remember_sessions(&state.join("sessions.json"));
         let pending = vec![scribe.note("daemon-start", Vec::new())];
-        let (learned, checkpoint) = (0, Instant::now());
-        Ok(Self { wait, ring, scribe, log, pending, learned, checkpoint, dirty: false, refused: None })
+        Ok(Self {
+            wait,
+            ring,
+            scribe,
+            log,
+            pending,
+            learned: 0,
+            checkpoint: Instant::now(),
+            dirty: false,
+            refused: None,
+            sinks,
+            decisions: Decisions::default(),
+            queue_age: 0.0,
+            since: Instant::now(),
+        })
     }
 
     /// Waits until there is something to read.
@@ -87,6 +118,7 @@ impl Reader {
         if self.learned != plan.generation {
             self.scribe.names.learn(plan);
             self.learned = plan.generation;
+            self.since = Instant::now();
             self.pending.push(self.generation(plan));
         }
         loop {
@@ -94,6 +126,9 @@ impl Reader {
                 && let Some(entry) = self.ring.next()
             {
                 self.scribe.take(&entry, &mut self.pending);
+            }
+            if self.sinks.page().is_some() {
+                self.queue_age = age(&self.pending).unwrap_or(0.0);
             }
             if self.pending.len() < BATCH {
                 self.scribe.settle(&mut self.pending);
@@ -160,6 +195,13 @@ impl Reader {
         let done = self.log.append(&self.pending);
         let done = self.told(done);
         if done {
+            // Only now: a sink may learn of nothing that is not in the log.
+            if self.sinks.wants_lines() {
+                self.sinks.offer(self.log.written());
+            }
+            if self.sinks.page().is_some() {
+                self.decisions.count(&self.pending);
+            }
             self.pending.clear();
             self.dirty = true;
         }
@@ -180,6 +222,31 @@ impl Reader {
         done.is_ok()
     }
 
+    /// Writes what `/metrics` answers, if anybody may ask.
+    pub(super) fn publish(&self, kernel: &Kernel, plan: &Plan, refused: bool) {
+        let Some(page) = self.sinks.page() else { return };
+        let sites = kernel.sites().unwrap_or([0; Site::COUNT]);
+        let policies = plan.units.iter().filter(|unit| unit.profile.is_none());
+        let snapshot = Snapshot {
+            kernel: Site::ALL.iter().map(|site| (site.name(), sites[*site as usize])).collect(),
+            lost: sites[Site::EventsLost as usize],
+            records: self.log.status().records,
+            writable: self.refused.is_none(),
+            queue_age: self.queue_age,
+            generation: plan.generation,
+            policy_age: self.since.elapsed().as_secs_f64(),
+            policies: policies.map(|unit| (unit.name(), unit.policy.mode.name().to_owned())).collect(),
+            refused,
+            sessions: self.scribe.sessions().len() as u64,
+            silenced: !crate::status::ftrace_enabled(),
+            sinks: self.sinks.standing(),
+            // The gateways' probe and the drills put theirs here.
+            gateways: Vec::new(),
+            drill: None,
+        };
+        page.put(snapshot.page(&self.decisions));
+    }
+
     /// Why the log cannot be written, while it cannot.
     pub(super) fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
@@ -191,4 +258,13 @@ impl Reader {
         self.log.append(&self.pending).map_err(audit)?;
         self.log.checkpoint().map_err(audit)
     }
+}
+
+/// How long the oldest event of a batch has waited, in seconds.
+fn age(records: &[Record]) -> Option<f64> {
+    let event = records.iter().find_map(|record| match &record.body {
+        Body::Event(event) => Some(event.event.time),
+        Body::Lost(_) | Body::Corrupt(_) | Body::Note(_) => None,
+    })?;
+    Some(Clock::boottime().ok()?.saturating_sub(event) as f64 / 1e9)
 }

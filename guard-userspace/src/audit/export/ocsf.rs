@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::read::Entry;
-use super::{is_denied, nanoseconds};
+use super::{is_refused, nanoseconds};
 use crate::events::Peer;
 
 /// A class of OCSF and an activity in it.
@@ -56,7 +56,7 @@ fn file_activity(op: &str) -> u32 {
 /// One record.
 pub fn ocsf(entry: &Entry<'_>) -> Value {
     let class = Class::of(entry);
-    let denied = is_denied(entry);
+    let denied = is_refused(entry);
     let mut event = json!({
         "category_uid": class.category,
         "class_uid": class.class,

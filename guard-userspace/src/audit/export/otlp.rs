@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::super::read::Entry;
-use super::{is_denied, nanoseconds};
+use super::{is_refused, nanoseconds};
 
 /// Severity numbers of the OpenTelemetry log data model.
 const INFO: u32 = 9;
@@ -12,7 +12,35 @@ const WARN: u32 = 13;
 
 /// One record.
 pub fn otlp(entry: &Entry<'_>) -> Value {
-    let (number, text) = if is_denied(entry) { (WARN, "WARN") } else { (INFO, "INFO") };
+    request(&entry.host, vec![log_record(entry)])
+}
+
+/// Several records of one host in one request.
+pub fn otlp_batch<'a>(entries: impl IntoIterator<Item = &'a Entry<'a>>) -> Value {
+    let mut host = String::new();
+    let records = entries
+        .into_iter()
+        .map(|entry| {
+            host.clear();
+            host.push_str(&entry.host);
+            log_record(entry)
+        })
+        .collect();
+    request(&host, records)
+}
+
+fn request(host: &str, records: Vec<Value>) -> Value {
+    json!({ "resourceLogs": [{
+        "resource": { "attributes": [text_of("service.name", "guard"), text_of("host.name", host)] },
+        "scopeLogs": [{
+            "scope": { "name": "guard.audit", "version": env!("CARGO_PKG_VERSION") },
+            "logRecords": records,
+        }],
+    }]})
+}
+
+fn log_record(entry: &Entry<'_>) -> Value {
+    let (number, text) = if is_refused(entry) { (WARN, "WARN") } else { (INFO, "INFO") };
     let time = nanoseconds(entry).to_string();
     let mut record = json!({
         "timeUnixNano": time,
@@ -27,13 +55,7 @@ pub fn otlp(entry: &Entry<'_>) -> Value {
     if entry.trace.len() == 32 && entry.trace.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         record["traceId"] = json!(entry.trace);
     }
-    json!({ "resourceLogs": [{
-        "resource": { "attributes": [text_of("service.name", "guard"), text_of("host.name", &entry.host)] },
-        "scopeLogs": [{
-            "scope": { "name": "guard.audit", "version": env!("CARGO_PKG_VERSION") },
-            "logRecords": [record],
-        }],
-    }]})
+    record
 }
 
 fn body(entry: &Entry<'_>) -> String {
