@@ -7,6 +7,7 @@
 
 mod agent;
 mod audit;
+mod boundary;
 mod debian;
 mod demo;
 mod exec;
@@ -14,12 +15,15 @@ mod files;
 mod ground;
 mod host;
 mod identity;
+mod install;
 mod net;
 mod policies;
 mod refuse;
 mod row;
 mod runner;
+mod shadow;
 mod stage;
+mod stress;
 mod sys;
 
 use std::time::Duration;
@@ -40,6 +44,11 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         files::TESTS,
         net::TESTS,
         audit::TESTS,
+        boundary::TESTS,
+        shadow::TESTS,
+        stress::TESTS,
+        // Its last test takes away what the others stand on.
+        install::TESTS,
     ];
     let debian: &[&[Test]] = &[debian::TESTS];
     let on_debian = std::env::var("GUARD_GUEST_ROOT").is_ok_and(|root| root == "debian");

@@ -98,10 +98,11 @@ write:
   default: block
   rules:
     - {{ id: open, paths: [\"/t/open/**\", /dev/null], verdict: allow }}
+    - {{ id: kept, paths: [\"/t/open/work/holder/kept/**\"], verdict: block }}
 read:
   default: allow
   rules:
-    - {{ id: blind, paths: [\"/t/blind/**\"], verdict: block }}
+    - {{ id: blind, paths: [\"/t/blind/**\", \"/t/open/work/holder/secret/**\"], verdict: block }}
 {more}"
     )
 }

@@ -29,7 +29,7 @@ pub(super) const ALIASES: &str = "/t/open/alias";
 pub(super) const LAUNCHER: &str = "/usr/bin/runc";
 pub(super) const STATE: &str = "/var/lib/kt";
 pub(super) const DAEMON: &str = "/run/kt/daemon.pid";
-const LOG: &str = "/run/kt/daemon.log";
+pub(super) const LOG: &str = "/run/kt/daemon.log";
 
 /// Emulated kernels need a while to load every program.
 const PATIENCE: Duration = Duration::from_secs(150);

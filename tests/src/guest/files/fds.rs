@@ -12,7 +12,7 @@ use nix::sys::socket::{
 
 use super::super::ground::At;
 use super::super::row::Row;
-use super::super::sys::{self, c, call};
+use super::super::sys::{self, Arg, c, call};
 use super::open::open;
 
 fn writable(at: &At) -> io::Result<Vec<OwnedFd>> {
@@ -61,8 +61,13 @@ fn put(fd: &OwnedFd) -> io::Result<()> {
 
 pub(super) const INHERITED: &[Row] = &[
     Row::write("receive it over a socket, then write", |_, fds| put(&receive(&fds[0])?)).before(in_flight),
+    Row::write("write", |_, fds| put(&fds[0])).before(writable),
     Row::write("ftruncate", |_, fds| call(libc::SYS_ftruncate, &mut [(&fds[0]).into(), 1.into()]).map(drop))
         .before(writable),
+    Row::write("fallocate", |_, fds| {
+        call(libc::SYS_fallocate, &mut [(&fds[0]).into(), 0.into(), 0.into(), 9000.into()]).map(drop)
+    })
+    .before(writable),
     Row::write("map shared and write", |_, fds| {
         sys::map(fds[0].as_fd(), PROT_READ | PROT_WRITE, MAP_SHARED, |page| {
             page.write(b"after");
@@ -90,6 +95,22 @@ pub(super) const INHERITED: &[Row] = &[
         call(libc::SYS_unlinkat, &mut [(&fds[0]).into(), c"file".into(), 0.into()]).map(drop)
     })
     .before(directory),
+    Row::write("sendfile into it", |at, fds| {
+        let from = open(&at.at_work("mine"), libc::O_RDONLY)?;
+        call(libc::SYS_sendfile, &mut [(&fds[0]).into(), (&from).into(), Arg::Num(0), 100.into()]).map(drop)
+    })
+    .before(writable),
+    Row::write("splice into it", |_, fds| {
+        let (out, into) = nix::unistd::pipe()?;
+        File::from(into).write_all(b"after\n")?;
+        let nowhere = || Arg::Num(0);
+        call(
+            libc::SYS_splice,
+            &mut [(&out).into(), nowhere(), (&fds[0]).into(), nowhere(), 6.into(), 0.into()],
+        )
+        .map(drop)
+    })
+    .before(writable),
     Row::write("open it again through /proc", |_, fds| {
         let path = format!("/proc/self/fd/{}", fds[0].as_raw_fd());
         put(&open(std::path::Path::new(&path), libc::O_WRONLY)?)

@@ -62,6 +62,25 @@ pub(super) const WRITES: &[Row] = &[
         open(&at.file(), libc::O_RDONLY | libc::O_TRUNC).map(drop)
     }),
     Row::write("open with access mode 3 and O_TRUNC", |at, _| open(&at.file(), 3 | libc::O_TRUNC).map(drop)),
+    Row::write("open with the flag by which the kernel itself opens programs", |at, _| {
+        const FMODE_EXEC: i32 = 0x20;
+        put(open(&at.file(), libc::O_WRONLY | FMODE_EXEC)?)
+    }),
+    Row::write("dump core", |at, _| {
+        let child = sys::spawn(|| {
+            let _ =
+                nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 1 << 30, 1 << 30);
+            let _ = std::env::set_current_dir(&at.d);
+            let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGQUIT);
+            0
+        })?;
+        nix::sys::wait::waitpid(child, None)?;
+        let dumped = fs::read_dir(&at.d)?
+            .flatten()
+            .any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"core"));
+        // Nobody tells the process why there is none.
+        if dumped { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+    }),
     Row::write("openat2", |at, _| put(open_how(&at.file(), libc::O_WRONLY, 0)?)),
     Row::write("openat2 that treats a directory as the root", |at, _| {
         let directory = open(&at.d, libc::O_PATH)?;

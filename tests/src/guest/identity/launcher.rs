@@ -23,20 +23,23 @@ pub(super) fn prepares() -> Result<()> {
     let at = &probe.0;
     let (ready, go) = (at.at_work("ready"), at.at_work("go"));
     let script = format!(
-        "touch {ready}; while ! [ -e {go} ]; do sleep 0.05; done; \
+        "touch {ready}; read go < {go}; \
          echo 1 > {prepared}; exec /bin/busybox touch {late}",
         ready = ready.display(),
         go = go.display(),
         prepared = at.on("made-by-launcher").display(),
         late = at.on("made-by-agent").display(),
     );
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU)?;
     let cgroup = stage.cgroup("box")?;
     let child = sys::spawn(|| i32::from(launch(&script).is_err()))?;
     while !ready.exists() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
+    // By then it waits at the pipe.
+    std::thread::sleep(std::time::Duration::from_millis(200));
     enter(cgroup.path(), child)?;
-    fs::write(&go, "")?;
+    fs::write(&go, "go\n")?;
     let end = nix::sys::wait::waitpid(child, None)?;
     ensure!(at.on("made-by-launcher").exists(), "the launcher could not prepare: {end:?}");
     ensure!(!at.on("made-by-agent").exists(), "what the launcher started is not inside: {end:?}");

@@ -1,0 +1,286 @@
+//! Coming, changing and going: no moment without a whole policy, and a status that knows.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use guard_common::table::AT_GENERATION;
+use guard_userspace::kernel::{Arenas, Kernel, Pins};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::Test;
+use super::agent::{End, REFUSED, Who, enter, inside};
+use super::ground::{At, Kind};
+use super::stage::{DAEMON, LOG, PINS, POLICIES, RUN, STATE, Stage, generation, log_end, status};
+use super::sys;
+
+pub(super) const TESTS: &[Test] = &[
+    test("status says what the kernel holds", says),
+    test("hundreds of flips under load let nothing forbidden through and stop nothing allowed", flips),
+    test("reloads under load let nothing forbidden through and stop nothing allowed", reloads),
+    test("policies with an error are refused and the old ones stay", broken),
+    test("guard does not start inside a domain", inside_a_domain),
+    test("a killed daemon leaves everything deciding and the next one takes over without a gap", killed),
+    test("status knows when a hook is gone, and a new daemon mends it", hook_gone),
+    test("a daemon that is told to detach leaves nothing behind", detached),
+];
+
+const fn test(name: &'static str, run: fn() -> Result<()>) -> Test {
+    Test::new(name, run).within(300)
+}
+
+fn says() -> Result<()> {
+    let stage = Stage::set()?;
+    let cgroup = stage.cgroup("box")?;
+    let child = sys::spawn(|| {
+        nix::unistd::pause();
+        0
+    })?;
+    enter(cgroup.path(), child)?;
+    let status = status();
+    let _ = kill(child, Signal::SIGKILL);
+    waitpid(child, None)?;
+    ensure!(status["enforcing"] == true && status["degraded"] == false, "{status}");
+    ensure!(status["cgroups"].as_u64() >= Some(1) && status["tasks"].as_u64() >= Some(1), "{status}");
+    ensure!(status["policy_sha256"].as_str().is_some_and(|digest| digest.len() == 64), "{status}");
+    let hooks = status["hooks"].as_object().context("no hooks")?;
+    for (hook, state) in hooks {
+        let state = state.as_str().unwrap_or_default();
+        ensure!(state == "attached" || state.starts_with("absent"), "hook {hook}: {state}");
+    }
+    // Truth, not memory: what the daemon wrote down has no part in it.
+    let remembered = Path::new(RUN).join("state.json");
+    let text = fs::read(&remembered)?;
+    fs::write(&remembered, "{}")?;
+    let without = super::stage::status();
+    fs::write(&remembered, text)?;
+    ensure!(without["generation"] == status["generation"], "{without}");
+    Ok(())
+}
+
+/// A process inside that does what is forbidden and what is allowed, again and again, and ends with a count of what
+/// came out wrong.
+struct Load {
+    child: Pid,
+    stop: PathBuf,
+}
+
+impl Load {
+    fn start(stage: &Stage, cgroup: &Path) -> Result<Self> {
+        let (shut, open) = (At::fresh(Kind::Shut, Who::Root)?, At::fresh(Kind::Open, Who::Root)?);
+        let _ = stage;
+        let stop = open.at_work("stop");
+        let (wait, go) = nix::unistd::pipe()?;
+        let Some(child) = sys::split()? else {
+            drop(go);
+            sys::end_with(|| {
+                let _ = fs::File::from(wait).read(&mut [0]);
+                let (mut rounds, mut wrong) = (0u32, 0);
+                while !open.at_work("stop").exists() {
+                    wrong += i32::from(fs::write(shut.file(), "after\n").is_ok());
+                    wrong += i32::from(fs::remove_file(shut.on("full/inner")).is_ok());
+                    wrong += i32::from(fs::write(open.file(), "after\n").is_err());
+                    rounds += 1;
+                }
+                if rounds < 50 { 120 } else { wrong.min(100) }
+            })
+        };
+        drop(wait);
+        enter(cgroup, child)?;
+        drop(go);
+        Ok(Self { child, stop })
+    }
+
+    fn end(self) -> Result<()> {
+        fs::write(&self.stop, "")?;
+        let end = waitpid(self.child, None)?;
+        ensure!(end == WaitStatus::Exited(self.child, 0), "the load ended with {end:?}");
+        Ok(())
+    }
+}
+
+fn flips() -> Result<()> {
+    let stage = Stage::set()?;
+    let cgroup = stage.cgroup("box")?;
+    let kernel = Kernel::inspect(&Pins::at(PINS)).context("nothing is pinned")?;
+    let arenas = Arenas::of(&kernel);
+    let live = arenas.read()?.context("no generation is live")?;
+    let load = Load::start(&stage, cgroup.path())?;
+    let end = Instant::now() + Duration::from_secs(6);
+    let (mut next, mut count) = (live.clone(), 0u32);
+    while Instant::now() < end || count < 100 {
+        next[AT_GENERATION as usize] += 1;
+        arenas.install(&next)?;
+        count += 1;
+    }
+    arenas.install(&live)?;
+    println!("{count} flips");
+    load.end()
+}
+
+fn reloads() -> Result<()> {
+    let stage = Stage::set()?;
+    let cgroup = stage.cgroup("box")?;
+    let load = Load::start(&stage, cgroup.path())?;
+    let extra = Path::new(POLICIES).join("extra.yaml");
+    for n in 0..2 {
+        fs::write(&extra, super::policies::text("extra", if n == 0 { "enforce" } else { "shadow" }, ""))?;
+        stage.reload()?;
+    }
+    fs::remove_file(&extra)?;
+    stage.reload()?;
+    load.end()
+}
+
+fn broken() -> Result<()> {
+    let stage = Stage::set()?;
+    let at = At::fresh(Kind::Shut, Who::Root)?;
+    let cgroup = stage.cgroup("box")?;
+    let (file, before) = (Path::new(POLICIES).join("broken.yaml"), generation());
+    fs::write(&file, "version: 1\npolicy: [")?;
+    kill(stage.daemon, Signal::SIGHUP)?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut said = status();
+    while said["reasons"].as_array().is_none_or(Vec::is_empty) && Instant::now() < deadline {
+        said = status();
+    }
+    let end = inside(cgroup.path(), Who::Root, || fs::write(at.file(), "after\n"))?;
+    fs::remove_file(&file)?;
+    stage.reload()?;
+    ensure!(said.to_string().contains("broken.yaml"), "{said}");
+    ensure!(said["generation"].as_u64() == Some(before), "generation {before} became {said}");
+    ensure!(end == REFUSED, "meanwhile an attempt ended with {end:?}");
+    Ok(())
+}
+
+fn inside_a_domain() -> Result<()> {
+    let stage = Stage::set()?;
+    let cgroup = stage.cgroup("box")?;
+    let output = Command::new("/bin/busybox")
+        .args(["sh", "-c"])
+        .arg(format!(
+            "echo $$ > {}/cgroup.procs; exec guard daemon --policies {POLICIES} --run /run/kt2 --state /var/lib/kt2 \
+             --pins /sys/fs/bpf/kt2",
+            cgroup.path().display()
+        ))
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(!output.status.success() && said.contains("governs"), "{}: {said}", output.status);
+    ensure!(!Path::new("/sys/fs/bpf/kt2").exists(), "it pinned something");
+    Ok(())
+}
+
+/// The pinned links, by name and inode: other programs have others.
+fn links() -> Result<Vec<(PathBuf, u64)>> {
+    use std::os::unix::fs::MetadataExt;
+    let mut links = Vec::new();
+    for build in fs::read_dir(Path::new(PINS).join("links"))?.flatten() {
+        for link in fs::read_dir(build.path())?.flatten() {
+            links.push((link.path(), link.metadata()?.ino()));
+        }
+    }
+    links.sort();
+    Ok(links)
+}
+
+fn end_daemon(daemon: Pid, signal: Signal) -> Result<()> {
+    kill(daemon, signal)?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // It is a child of this test or of the guest's init.
+    while Path::new(&format!("/proc/{daemon}/exe")).read_link().is_ok() {
+        let _ = waitpid(daemon, Some(WaitPidFlag::WNOHANG));
+        ensure!(Instant::now() < deadline, "the daemon does not end: {}", log_end());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    fs::remove_file(DAEMON)?;
+    Ok(())
+}
+
+fn killed() -> Result<()> {
+    let stage = Stage::set()?;
+    let cgroup = stage.cgroup("box")?;
+    let before = links()?;
+    let load = Load::start(&stage, cgroup.path())?;
+    end_daemon(stage.daemon, Signal::SIGKILL)?;
+    ensure!(status()["enforcing"] == true, "without the daemon: {}", status());
+    // Cgroups that are made while nobody looks are governed too.
+    let at = At::fresh(Kind::Blind, Who::Root)?;
+    let new = stage.cgroup("box")?;
+    let end = inside(new.path(), Who::Root, || fs::read(at.file()).map(drop))?;
+    ensure!(end == REFUSED, "in a cgroup made meanwhile: {end:?}");
+    Stage::start()?;
+    ensure!(links()? == before, "the next daemon did not take over what was there");
+    load.end()
+}
+
+fn hook_gone() -> Result<()> {
+    let stage = Stage::set()?;
+    let cgroup = stage.cgroup("box")?;
+    let try_it = || -> Result<End> {
+        let at = At::fresh(Kind::Shut, Who::Root)?;
+        inside(cgroup.path(), Who::Root, || fs::create_dir(at.on("made")))
+    };
+    ensure!(try_it()? == REFUSED, "mkdir is not refused to begin with");
+    let (link, _) = links()?
+        .into_iter()
+        .find(|(link, _)| link.ends_with("path_mkdir"))
+        .context("no link of path_mkdir")?;
+    fs::remove_file(&link)?;
+    // The hook is really gone.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while try_it()? != End::Did {
+        ensure!(Instant::now() < deadline, "the hook is still there without its pin");
+    }
+    let output = Command::new("guard").args(["status", "--run", RUN, "--pins", PINS]).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.code() == Some(1), "status ended with {}", output.status);
+    ensure!(said.contains("path_mkdir") && !said.starts_with("enforcing"), "status says {said}");
+    end_daemon(stage.daemon, Signal::SIGTERM)?;
+    Stage::start().context("start a daemon to mend it")?;
+    ensure!(try_it()? == REFUSED, "mkdir is not refused after the daemon was restarted");
+    Ok(())
+}
+
+/// How often a daemon has said that it enforces now.
+fn announcements() -> usize {
+    fs::read_to_string(LOG).unwrap_or_default().matches(" enforcing generation=").count()
+}
+
+fn detached() -> Result<()> {
+    let stage = Stage::set()?;
+    end_daemon(stage.daemon, Signal::SIGTERM)?;
+    ensure!(status()["enforcing"] == true, "an ended daemon ends nothing: {}", status());
+    let before = announcements();
+    let mut child = Command::new("guard")
+        .args(["daemon", "--detach", "--policies", POLICIES, "--run", RUN, "--state", STATE, "--pins", PINS])
+        .stdin(Stdio::null())
+        .stderr(fs::File::options().append(true).open(LOG)?)
+        .spawn()?;
+    let deadline = Instant::now() + Duration::from_secs(150);
+    while announcements() <= before {
+        ensure!(Instant::now() < deadline && child.try_wait()?.is_none(), "the daemon does not come up");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // It announces itself just before it listens to signals.
+    std::thread::sleep(Duration::from_millis(500));
+    kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
+    ensure!(child.wait()?.success(), "the daemon did not end well: {}", log_end());
+    ensure!(!Path::new(PINS).exists(), "something is still pinned");
+    let at = At::fresh(Kind::Shut, Who::Root)?;
+    // The kernel takes the programs away one after the other, when it has time.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let cgroup = stage.cgroup("box")?;
+        let end = inside(cgroup.path(), Who::Root, || fs::write(at.file(), "after\n"))?;
+        if end == End::Did {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "long after detaching an attempt ended with {end:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
