@@ -17,7 +17,7 @@ use super::Test;
 use super::agent::{End, Who, enter, inside};
 use super::files::open;
 use super::ground::{At, Kind};
-use super::stage::{Stage, kernel_is_at_least};
+use super::stage::Stage;
 use super::sys;
 
 pub(super) const TESTS: &[Test] = &[
@@ -75,9 +75,7 @@ const REFUSED: i32 = 112;
 
 /// Lets the scheduler preempt the kernel itself, where it can be told to.
 fn preempt_more() {
-    if kernel_is_at_least((6, 2)) {
-        let _ = fs::write("/sys/kernel/debug/sched/preempt", "full");
-    }
+    let _ = fs::write("/sys/kernel/debug/sched/preempt", "full");
 }
 
 fn preempted() -> Result<()> {

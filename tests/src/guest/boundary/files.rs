@@ -53,6 +53,22 @@ pub(super) const KNOBS: &[Fence] = &[
         fs::write("/sys/fs/cgroup/cgroup.procs", scene.outsider.to_string())
     }),
     Fence::root("a limit of the cgroup above", |_| rewrite("/sys/fs/cgroup/kt/pids.max", "max")),
+    Fence::root("a new cgroup, elsewhere", |_| {
+        fs::create_dir(alias("cgroup/agent-made"))?;
+        fs::remove_dir(alias("cgroup/agent-made"))
+    }),
+    Fence::root("the mode of a cgroup's file", |_| {
+        fs::set_permissions(alias("cgroup/cgroup.procs"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
+    }),
+    Fence::root("the mode of a knob", |_| {
+        fs::set_permissions(
+            alias("sys/kernel/uevent_seqnum"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o444),
+        )
+    }),
+    Fence::root("the owner of a knob", |_| {
+        std::os::unix::fs::chown(alias("sys/kernel/uevent_seqnum"), Some(0), None)
+    }),
 ];
 
 const LOOP: u64 = 7 << 8;
@@ -132,4 +148,12 @@ pub(super) const GUARDS: &[Fence] = &[
     Fence::root("trace guard", |scene| {
         nix::sys::ptrace::seize(scene.guard, nix::sys::ptrace::Options::empty()).map_err(Into::into)
     }),
+    Fence::root("make a directory among the pins, elsewhere", |_| {
+        fs::create_dir(alias("bpf/agent"))?;
+        fs::remove_dir(alias("bpf/agent"))
+    }),
+    Fence::root("make guard the first to go when memory is short", |scene| {
+        rewrite(format!("/proc/{}/oom_score_adj", scene.guard), "0")
+    }),
+    Fence::root("move the pins, elsewhere", |_| away_and_back(&alias("bpf/kt"))),
 ];

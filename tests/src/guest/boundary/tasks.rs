@@ -201,4 +201,8 @@ pub(super) const LIMITS: &[Fence] = &[
         call(libc::SYS_sched_setscheduler, &mut [0.into(), SCHED_FIFO.into(), one.as_slice().into()])
             .map(drop)
     }),
+    Fence::anybody("write its oom score", |scene| fs::write(of(scene, "oom_score_adj"), "1000")),
+    Fence::anybody("write what its core dump holds", |scene| fs::write(of(scene, "coredump_filter"), "0")),
+    Fence::root("write its login id", |_| fs::write("/proc/self/loginuid", "1234"))
+        .ends(&[End::Errno(libc::EPERM)]),
 ];

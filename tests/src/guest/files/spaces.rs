@@ -90,12 +90,40 @@ pub(super) const VIEWS: &[Row] = &[
         .never(),
 ];
 
+fn has_changed(path: &Path) -> io::Result<()> {
+    let content = fs::read(path)?;
+    if content == b"after\n" { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
 // The stacked file system is seen by the attempt's process alone, so that itself must look at what came of it.
 pub(super) const STACKED: &[Row] = &[
+    Row::call("write", |at, _| {
+        fs::write(at.file(), "after\n")?;
+        has_changed(&at.file())
+    })
+    .before(stacked)
+    .as_root(),
+    Row::call("truncate", |at, _| {
+        call(libc::SYS_truncate, &mut [(&sys::c(at.file())).into(), 3.into()]).map(drop)
+    })
+    .before(stacked)
+    .as_root(),
     Row::call("create", |at, _| File::create(at.on("new")).map(drop)).before(stacked).as_root(),
     Row::call("make a directory", |at, _| fs::create_dir(at.on("new"))).before(stacked).as_root(),
     Row::call("unlink", |at, _| fs::remove_file(at.file())).before(stacked).as_root(),
     Row::call("remove a directory", |at, _| fs::remove_dir(at.on("dir"))).before(stacked).as_root(),
+    Row::call("rename", |at, _| fs::rename(at.file(), at.on("new"))).before(stacked).as_root(),
+    Row::call("link", |at, _| fs::hard_link(at.file(), at.on("new"))).before(stacked).as_root(),
+    Row::call("change the mode", |at, _| {
+        fs::set_permissions(at.file(), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+    })
+    .before(stacked)
+    .as_root(),
+    Row::call("change the time", |at, _| {
+        File::open(at.file())?.set_modified(std::time::SystemTime::UNIX_EPOCH)
+    })
+    .before(stacked)
+    .as_root(),
     Row::run("run", |at, _| execute(&at.on("prog"))).before(stacked).as_root(),
     Row::load("map for execution", |at, _| {
         let file = File::open(at.on("prog"))?;
