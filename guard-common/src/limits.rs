@@ -28,3 +28,6 @@ pub const RING_BYTES: u32 = 8 << 20;
 pub const SEEN: u32 = 65_536;
 /// Launchers known by inode.
 pub const LAUNCHERS: u32 = 64;
+/// Tasks that can have found their storage busy, on kernels where it can be; one more waits for nobody and is
+/// refused.
+pub const SPARES: u32 = 1024;

@@ -47,6 +47,8 @@ words! {
     SOCK_KERNEL_BIT;
     /// 1 where `inode_setattr` has an argument in front of the dentry.
     SETATTR_SHIFT;
+    /// 1 where a look into task storage can fail because another task is in it.
+    STORAGE_BUSY;
     /// Random key of the digests in `SEEN`.
     DIGEST_KEY;
 }

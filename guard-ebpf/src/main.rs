@@ -14,6 +14,7 @@ mod kernel;
 mod maps;
 mod object;
 mod packet;
+mod storage;
 mod subject;
 
 /// LSM programs must be GPL-compatible.

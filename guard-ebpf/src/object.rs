@@ -2,7 +2,6 @@
 //! dentry to the namespace's root. Independent of chroot, and every way to have no such path is told apart.
 
 use core::ffi::c_void;
-use core::ptr;
 
 use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::{Event, Reason, Site};
@@ -11,7 +10,7 @@ use guard_common::limits::{NAME_MAX, PATH_MAX, POLICIES_PER_DOMAIN, WALK_STEPS};
 use crate::emit::{BEHIND, SLACK};
 use crate::hooks::{Approved, REMEMBERED};
 use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
-use crate::maps::SCRATCH;
+use crate::storage;
 
 /// Room in front of the path: the event's header is written right before it, aligned down.
 pub(crate) const HEAD: usize = 256;
@@ -170,10 +169,7 @@ impl Place {
 /// The running task's scratch space; null if there is no memory.
 #[inline(always)]
 pub(crate) fn scratch(task: Ptr) -> *mut Scratch {
-    // SAFETY: `task` is typed; no initial value; 1 is BPF_LOCAL_STORAGE_GET_F_CREATE.
-    let place: *mut Scratch = unsafe {
-        helpers::bpf_task_storage_get(SCRATCH.as_ptr(), task.cast_mut().cast(), ptr::null_mut(), 1).cast()
-    };
+    let place = storage::scratch(task);
     if place.is_null() {
         count(Site::ScratchFailed);
     }

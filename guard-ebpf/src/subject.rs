@@ -4,11 +4,13 @@ use core::ffi::c_void;
 use core::ptr;
 
 use aya_ebpf::helpers::generated as helpers;
+use guard_common::abi::offsets::ABSENT;
 use guard_common::abi::{CgroupEntry, InodeKey, Label, LabelFlags, Site};
 use guard_common::limits::CGROUP_FILTER_BITS;
 
 use crate::kernel::{self, Ptr, count, follow, load, member, off};
 use crate::maps::{CGROUP_FILTER, CGROUPS, CONTROL, LABELS, LAUNCHERS};
+use crate::storage;
 
 /// A task that is inside a domain.
 #[derive(Clone, Copy)]
@@ -26,19 +28,18 @@ pub(crate) struct Subject {
 #[inline(always)]
 pub(crate) fn inside() -> Option<Subject> {
     let task = kernel::current();
-    if !has_storage(task) && !has_storage(leader(task)) && !filter_hit(cgroup_of(task)) {
+    if !may_be_inside(task) {
         return None;
     }
-    let label = settled(task);
-    if label.is_null() {
-        return None;
-    }
-    // SAFETY: not null, a label in task storage.
-    let label = unsafe { *label };
-    if label.domain == 0 || label.flags & LabelFlags::PENDING != 0 {
-        return None;
-    }
-    Some(Subject { task, domain: label.domain, session: label.session })
+    let mut label = NO_LABEL;
+    settled(task, &mut label);
+    counting(task, &label)
+}
+
+/// No false no.
+#[inline(always)]
+fn may_be_inside(task: Ptr) -> bool {
+    has_storage(task) || has_storage(leader(task)) || filter_hit(cgroup_of(task))
 }
 
 /// The running task, if it has a label of its own that counts: for sleepable programs, whose verifier does
@@ -46,41 +47,68 @@ pub(crate) fn inside() -> Option<Subject> {
 #[inline(always)]
 pub(crate) fn labelled() -> Option<Subject> {
     let task = kernel::current();
-    let label = label_of(task);
-    if label.is_null() {
-        return None;
-    }
-    // SAFETY: not null, a label in task storage.
-    let label = unsafe { *label };
+    let mut label = NO_LABEL;
+    own_label(task, &mut label);
+    counting(task, &label)
+}
+
+#[inline(always)]
+fn counting(task: Ptr, label: &Label) -> Option<Subject> {
     if label.domain == 0 || label.flags & LabelFlags::PENDING != 0 {
         return None;
     }
     Some(Subject { task, domain: label.domain, session: label.session })
 }
 
-/// The label of the running task, taken from its leader or its cgroup if it has none of its own; null
-/// outside.
-#[inline(never)]
-fn settled(task: Ptr) -> *mut Label {
-    let own = label_of(task);
-    if !own.is_null() {
-        return own;
+/// What a task outside has.
+pub(crate) const NO_LABEL: Label = Label { domain: 0, flags: 0, session: 0 };
+
+/// The running task's label, pending or not, taken from its leader or its cgroup if it has none of its own.
+#[inline(always)]
+pub(crate) fn current_label() -> Label {
+    let task = kernel::current();
+    let mut label = NO_LABEL;
+    if may_be_inside(task) {
+        settled(task, &mut label);
     }
-    let from_leader = label_of(leader(task));
-    if !from_leader.is_null() {
-        // SAFETY: not null, a label in task storage.
-        let label = unsafe { *from_leader };
+    label
+}
+
+/// Finds the label of the running task, taken from its leader or its cgroup if it has none of its own. Where
+/// the task has no room for what was found, it counts all the same, and is found again the next time.
+#[inline(never)]
+fn settled(task: Ptr, label: &mut Label) -> u64 {
+    if own_label(task, label) {
+        return 1;
+    }
+    if own_label(leader(task), label) {
         count(Site::LabelFromLeader);
-        return set(task, &label);
+        set(task, label);
+        return 1;
     }
     let entry = CGROUPS.get(&cgroup_of(task));
     if entry.is_null() || is_daemon(task) {
-        return ptr::null_mut();
+        return 0;
     }
     // SAFETY: not null, an entry of the map.
     let entry = unsafe { *entry };
+    // A launcher may be asked about before the move that brought it here has been announced.
+    *label = entry_label(&entry, runs_launcher(task));
     count(Site::LabelFromCgroup);
-    set(task, &entry_label(&entry, false))
+    set(task, label);
+    1
+}
+
+/// A task's own label, by value; false if it has none.
+#[inline(always)]
+pub(crate) fn own_label(task: Ptr, label: &mut Label) -> bool {
+    let place = label_of(task);
+    if place.is_null() {
+        return off!(STORAGE_BUSY) != 0 && storage::peek_label(task, label) != 0;
+    }
+    // SAFETY: not null, a label in task storage.
+    *label = unsafe { *place };
+    true
 }
 
 /// The label that a task gets on entering a governed cgroup.
@@ -93,7 +121,7 @@ pub(crate) fn entry_label(entry: &CgroupEntry, pending: bool) -> Label {
     }
 }
 
-/// A task's own label, null if it has none.
+/// Where a task's own label lies, null if it has none, or if its storage is busy: see `storage`.
 #[inline(always)]
 pub(crate) fn label_of(task: Ptr) -> *mut Label {
     // SAFETY: `task` is typed; no creation, so no value is read.
@@ -111,9 +139,22 @@ pub(crate) fn set(task: Ptr, label: &Label) -> *mut Label {
     let place: *mut Label =
         unsafe { helpers::bpf_task_storage_get(LABELS.as_ptr(), task.cast_mut().cast(), value, 1).cast() };
     if place.is_null() {
-        count(Site::LabelFailed);
+        count(if off!(STORAGE_BUSY) != 0 { Site::LabelBusy } else { Site::LabelFailed });
     }
     place
+}
+
+/// Will a child of the running task, born in its cgroup, be found to have this label though it has none of
+/// its own?
+#[inline(always)]
+pub(crate) fn found_by_cgroup(task: Ptr, label: &Label) -> bool {
+    let entry = CGROUPS.get(&cgroup_of(task));
+    if entry.is_null() || label.flags & LabelFlags::PENDING != 0 {
+        return false;
+    }
+    // SAFETY: not null, an entry of the map.
+    let entry = unsafe { *entry };
+    entry.domain == label.domain && entry.session == label.session
 }
 
 #[inline(always)]
@@ -229,8 +270,22 @@ pub(crate) fn maybe_governed(task: Ptr) -> bool {
     filter_hit(cgroup_of(task))
 }
 
-/// Does the task act with credentials that the kernel lent it for the time?
+/// Does the task act with credentials other than its own?
 #[inline(always)]
 pub(crate) fn borrows_credentials(task: Ptr) -> bool {
     follow(task, off!(TASK_CRED)) as u64 != follow(task, off!(TASK_REAL_CRED)) as u64
+}
+
+/// Does the kernel itself act, with credentials that it lent the task for the time? A stacked file system does
+/// so on the layers below, with those of whoever mounted it.
+///
+/// io_uring does it too, with what the task chose: a request that was put off runs with the credentials the
+/// task had when it made it. So nobody who uses io_uring counts, neither the task nor its workers.
+#[inline(always)]
+pub(crate) fn lent_by_kernel(task: Ptr) -> bool {
+    /// `PF_IO_WORKER`, include/linux/sched.h.
+    const IO_WORKER: u32 = 0x10;
+    borrows_credentials(task)
+        && load::<u32>(task, off!(TASK_FLAGS)) & IO_WORKER == 0
+        && (off!(TASK_IO_URING) == ABSENT || follow(task, off!(TASK_IO_URING)).is_null())
 }

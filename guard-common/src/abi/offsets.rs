@@ -26,6 +26,12 @@ macro_rules! kernel_offsets {
             TASK_THREAD_PID "task_struct" "thread_pid" required;
             TASK_CRED "task_struct" "cred" required;
             TASK_REAL_CRED "task_struct" "real_cred" required;
+            TASK_IO_URING "task_struct" "io_uring" optional;
+            LOCAL_STORAGE_LIST "bpf_local_storage" "list" optional;
+            STORAGE_ELEM_NODE "bpf_local_storage_elem" "snode" optional;
+            STORAGE_ELEM_DATA "bpf_local_storage_elem" "sdata" optional;
+            STORAGE_DATA_MAP "bpf_local_storage_data" "smap" optional;
+            STORAGE_DATA_BYTES "bpf_local_storage_data" "data" optional;
             CSS_SET_CGROUP "css_set" "dfl_cgrp" required;
             CGROUP_KN "cgroup" "kn" required;
             CGROUP_SELF "cgroup" "self" required;
@@ -105,6 +111,19 @@ pub const ABSENT: u64 = u64::MAX;
 /// Addresses of kernel variables, from `/proc/kallsyms`, injected the same way.
 pub const RENAME_LOCK: &str = "rename_lock";
 pub const MOUNT_LOCK: &str = "mount_lock";
+
+/// Kernel symbols that tell how LSM programs look into task storage: with the first and without the second, one
+/// task's look can fail because another one is in it.
+pub const STORAGE_LOCK: &str = "bpf_task_storage_busy";
+pub const STORAGE_LOCKLESS: &str = "bpf_task_storage_get_recur";
+/// Members that are read where it can.
+pub const STORAGE_MEMBERS: &[&str] = &[
+    "LOCAL_STORAGE_LIST",
+    "STORAGE_ELEM_NODE",
+    "STORAGE_ELEM_DATA",
+    "STORAGE_DATA_MAP",
+    "STORAGE_DATA_BYTES",
+];
 
 macro_rules! table {
     ($($name:ident $of:literal $member:literal $need:ident;)*) => {

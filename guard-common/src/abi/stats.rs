@@ -20,7 +20,7 @@ names! {
         EventsLost = 12, "events-lost";
         /// A task's label could not be stored: the fork or the call was refused.
         LabelFailed = 13, "label-failed";
-        /// Task storage was busy, and the task may have a label: treated as inside.
+        /// Task storage was busy: the label was found, or will be, another way.
         LabelBusy = 14, "label-busy";
         ScratchFailed = 15, "scratch-failed";
         CgroupMapFull = 16, "cgroup-map-full";

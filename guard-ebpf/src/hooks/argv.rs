@@ -6,7 +6,6 @@
 //! of the program has run.
 
 use core::ffi::c_void;
-use core::ptr;
 
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::lsm;
@@ -18,8 +17,8 @@ use guard_common::table::{self, Answer, Words};
 use crate::hooks::{DECIDED, life, pack, returned, settle};
 use crate::judge::{self, Arena};
 use crate::kernel::{self, Ptr, count, follow, get, load, off, put};
-use crate::maps::EXECS;
 use crate::object::{self, End, Place};
+use crate::storage;
 use crate::subject::{self, Subject};
 
 /// Automata of one domain: two for each joined policy.
@@ -48,19 +47,10 @@ pub(crate) struct Pending {
     bytes: [u8; ARGV],
 }
 
-/// The running task's pending exec, null if there is none.
-#[inline(always)]
-fn pending(task: Ptr, create: u64) -> *mut Pending {
-    // SAFETY: `task` is typed; no initial value.
-    unsafe {
-        helpers::bpf_task_storage_get(EXECS.as_ptr(), task.cast_mut().cast(), ptr::null_mut(), create).cast()
-    }
-}
-
 /// A new exec begins; what an earlier, failed one left is void.
 #[inline(always)]
 pub(crate) fn forget(task: Ptr) {
-    let pending = pending(task, 0);
+    let pending = storage::exec(task, false);
     if !pending.is_null() {
         // SAFETY: not null, a map value.
         unsafe { put(&raw mut (*pending).levels, 0) };
@@ -74,7 +64,7 @@ pub(crate) fn expect(subject: Subject, bprm: Ptr) -> i32 {
     if scratch.is_null() || !judge::decision(scratch).needs_args {
         return 0;
     }
-    let pending = pending(subject.task, 1);
+    let pending = storage::exec(subject.task, true);
     if pending.is_null() {
         count(Site::ScratchFailed);
         return returned(1);
@@ -108,7 +98,7 @@ pub(crate) fn expect(subject: Subject, bprm: Ptr) -> i32 {
 pub(crate) fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::labelled() else { return 0 };
     let bprm: Ptr = ctx.arg(0);
-    let pending = pending(subject.task, 0);
+    let pending = storage::exec(subject.task, false);
     // SAFETY: checked for null.
     let waits = !pending.is_null() && unsafe { get(&raw const (*pending).levels) } != 0;
     if waits && judge_argv(subject, bprm, pending) != 0 {

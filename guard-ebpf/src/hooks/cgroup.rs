@@ -75,7 +75,8 @@ pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn arrive(task: Ptr, cgroup: Ptr) {
     let entry = subject::governed(cgroup);
-    if entry.is_null() || subject::is_daemon(task) || !subject::label_of(task).is_null() {
+    let mut own = subject::NO_LABEL;
+    if entry.is_null() || subject::is_daemon(task) || subject::own_label(task, &mut own) {
         return;
     }
     // SAFETY: not null, an entry of the map.

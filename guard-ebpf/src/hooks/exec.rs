@@ -2,12 +2,15 @@
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use guard_common::abi::{Action, Label, LabelFlags, Op, Site};
+use guard_common::abi::{Action, LabelFlags, Op, Site};
 
 use crate::hooks::{argv, place};
 use crate::kernel::{self, Ptr, count, follow, off};
 use crate::object::Place;
 use crate::subject;
+
+/// Try again.
+const EAGAIN: i32 = 11;
 
 /// `int bprm_creds_for_exec(struct linux_binprm *bprm)`: once for each exec, before anything is decided. A
 /// launcher that hands over to something else is in the domain from here on.
@@ -15,16 +18,20 @@ use crate::subject;
 pub(crate) fn bprm_creds_for_exec(ctx: LsmContext) -> i32 {
     let bprm: Ptr = ctx.arg(0);
     let task = kernel::current();
-    let label = subject::label_of(task);
-    if label.is_null() {
+    // Any thread may exec, and only the leader of a process that was moved has a label already.
+    let now = subject::current_label();
+    if now.domain == 0 {
         return 0;
     }
-    // SAFETY: not null, a label in task storage.
-    let now: Label = unsafe { *label };
     if now.flags & LabelFlags::PENDING != 0
         && !subject::is_launcher(follow(follow(bprm, off!(BPRM_FILE)), off!(FILE_INODE)))
     {
-        // SAFETY: as above; only the task itself changes this word.
+        let label = subject::label_of(task);
+        if label.is_null() {
+            // It cannot be written down that this is the domain's from here on.
+            return -EAGAIN;
+        }
+        // SAFETY: not null, a label in task storage; only the task itself changes this word.
         unsafe { kernel::put(&raw mut (*label).flags, now.flags & !LabelFlags::PENDING) };
         count(Site::Labelled);
     }

@@ -2,13 +2,14 @@
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use guard_common::abi::{BoundaryItem, Label, Op, Site};
+use guard_common::abi::{BoundaryItem, LabelFlags, Op, Site};
 
 use crate::hooks::{EPERM, boundary};
 use crate::kernel::{Ptr, count, load, off};
 use crate::subject::{self, Subject};
 
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
+const EAGAIN: i32 = 11;
 const ENOMEM: i32 = 12;
 
 /// `int task_alloc(struct task_struct *task, u64 clone_flags)`; `unsigned long` up to 6.15.
@@ -17,24 +18,24 @@ pub(crate) fn task_alloc(ctx: LsmContext) -> i32 {
     let child: Ptr = ctx.arg(0);
     let flags: u64 = ctx.arg(1);
     // A pending label is inherited too, so this asks for the label, not for a subject.
-    let inside = subject::inside();
-    let own = subject::label_of(crate::kernel::current());
-    if own.is_null() {
-        return 0;
-    }
-    // SAFETY: not null, a label in task storage.
-    let label: Label = unsafe { *own };
+    let label = subject::current_label();
     if label.domain == 0 {
         return 0;
     }
-    if let (Some(subject), true) = (inside, flags & CLONE_INTO_CGROUP != 0) {
+    let task = crate::kernel::current();
+    if flags & CLONE_INTO_CGROUP != 0 && label.flags & LabelFlags::PENDING == 0 {
+        let subject = Subject { task, domain: label.domain, session: label.session };
         let refused = boundary(subject, BoundaryItem::Cgroups, Op::Fork, 0);
         if refused != 0 {
             return refused;
         }
     }
     if subject::set(child, &label).is_null() {
-        return -ENOMEM;
+        if off!(STORAGE_BUSY) == 0 {
+            return -ENOMEM;
+        }
+        let found = flags & CLONE_INTO_CGROUP == 0 && subject::found_by_cgroup(task, &label);
+        return if found { 0 } else { -EAGAIN };
     }
     count(Site::LabelInherited);
     0
@@ -43,15 +44,11 @@ pub(crate) fn task_alloc(ctx: LsmContext) -> i32 {
 /// Is the other task of the same session, or nobody's business?
 #[inline(always)]
 fn same_session(subject: Subject, other: Ptr) -> bool {
-    let mut label = subject::label_of(other);
-    if label.is_null() {
-        label = subject::label_of(subject::leader(other));
-    }
-    if label.is_null() {
+    let mut label = subject::NO_LABEL;
+    if !subject::own_label(other, &mut label) && !subject::own_label(subject::leader(other), &mut label) {
         return load::<u32>(other, off!(TASK_TGID)) == load::<u32>(subject.task, off!(TASK_TGID));
     }
-    // SAFETY: not null, a label in task storage.
-    unsafe { (*label).session == subject.session }
+    label.session == subject.session
 }
 
 #[inline(always)]

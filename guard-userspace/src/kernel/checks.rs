@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use guard_common::abi::offsets::{ABSENT, ADJACENT, MEMBERS, MOUNT_LOCK, RENAME_LOCK, SOCK_KERNEL_BIT};
+use guard_common::abi::offsets::{
+    ABSENT, ADJACENT, MEMBERS, MOUNT_LOCK, Member, RENAME_LOCK, SOCK_KERNEL_BIT, STORAGE_LOCK,
+    STORAGE_LOCKLESS, STORAGE_MEMBERS,
+};
 
 use super::btf::Btf;
 use super::hooks::{HOOKS, Hook, Need};
@@ -13,10 +16,13 @@ use super::symbols;
 /// The words that the programs read as constants.
 pub(super) fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
     let mut words = Vec::new();
+    let busy = symbols::address(STORAGE_LOCK).is_some() && symbols::address(STORAGE_LOCKLESS).is_none();
+    words.push(("STORAGE_BUSY", u64::from(busy)));
+    let required = |member: &Member| member.required || busy && STORAGE_MEMBERS.contains(&member.global);
     for member in MEMBERS {
         let value = match btf.offset(member.of, member.member)? {
             Some(offset) => offset,
-            None if member.required => {
+            None if required(member) => {
                 return Err(LoadError::Member { of: member.of, member: member.member });
             }
             None => ABSENT,

@@ -31,6 +31,8 @@ const PINNED: &[&str] = &[
     "LABELS",
     "SCRATCH",
     "EXECS",
+    "SPARE_SCRATCH",
+    "SPARE_EXECS",
     "APPROVALS",
     "SEEN",
     "EVENTS",

@@ -1,0 +1,130 @@
+//! Task storage that cannot be looked into.
+//!
+//! Up to 6.1 `bpf_task_storage_get` gives null while anybody on this CPU is inside task storage
+//! (`bpf_task_storage_trylock` in kernel/bpf/bpf_task_storage.c, v6.1), and with full preemption that may be
+//! a task this one has preempted. Null then means nothing: a task would lose its label, or the room to
+//! decide in. There the list that the storage keeps is read without the helper, and what must be written
+//! lies in a map of spares. From 6.2 on LSM programs look up without that lock, and the loader says so.
+
+use core::ptr;
+
+use aya_ebpf::helpers::generated as helpers;
+use guard_common::abi::{Label, Site};
+
+use crate::hooks::Pending;
+use crate::kernel::{self, Ptr, count, load, off};
+use crate::maps::{BLANK_EXEC, BLANK_SCRATCH, EXECS, LABELS, Map, SCRATCH, SPARE_EXECS, SPARE_SCRATCH};
+use crate::object::Scratch;
+
+/// More than the maps of guard and of others that a task can be in.
+const ELEMENTS: u32 = 16;
+
+/// Copies a task's label without the helper; 0 if it has none.
+#[inline(never)]
+pub(crate) fn peek_label(task: Ptr, label: &mut Label) -> u64 {
+    let address = peek(task, LABELS.as_ptr() as u64);
+    if address == 0 {
+        return 0;
+    }
+    let Some(found) = kernel::read::<Label>(address) else { return 0 };
+    count(Site::LabelBusy);
+    *label = found;
+    1
+}
+
+/// The address of a task's value in the storage map at that address; 0 if it has none.
+#[inline(always)]
+fn peek(task: Ptr, map: u64) -> u64 {
+    let storage: u64 = load(task, off!(TASK_BPF_STORAGE));
+    if storage == 0 {
+        return 0;
+    }
+    let mut node = kernel::read::<u64>(storage + off!(LOCAL_STORAGE_LIST)).unwrap_or(0);
+    for _ in 0..ELEMENTS {
+        if node == 0 {
+            return 0;
+        }
+        let value = node - off!(STORAGE_ELEM_NODE) + off!(STORAGE_ELEM_DATA);
+        if kernel::read::<u64>(value + off!(STORAGE_DATA_MAP)) == Some(map) {
+            return value + off!(STORAGE_DATA_BYTES);
+        }
+        node = kernel::read::<u64>(node).unwrap_or(0);
+    }
+    0
+}
+
+/// A task's room in a storage map; null if it has none, or if there is none to be had.
+#[inline(always)]
+fn room<T, const K: usize, const N: usize, const F: usize>(
+    map: &'static Map<K, i32, T, N, F>,
+    task: Ptr,
+    create: bool,
+) -> *mut T {
+    // SAFETY: `task` is typed; no initial value; 1 is BPF_LOCAL_STORAGE_GET_F_CREATE.
+    unsafe {
+        helpers::bpf_task_storage_get(
+            map.as_ptr(),
+            task.cast_mut().cast(),
+            ptr::null_mut(),
+            u64::from(create),
+        )
+        .cast()
+    }
+}
+
+/// The running task's room to decide in; null if there is no memory.
+#[inline(always)]
+pub(crate) fn scratch(task: Ptr) -> *mut Scratch {
+    if off!(STORAGE_BUSY) == 0 { room(&SCRATCH, task, true) } else { scratch_or_spare(task) }
+}
+
+/// The running task's pending exec; null if it has none.
+#[inline(always)]
+pub(crate) fn exec(task: Ptr, create: bool) -> *mut Pending {
+    if off!(STORAGE_BUSY) == 0 { room(&EXECS, task, create) } else { exec_or_spare(task, create) }
+}
+
+#[inline(never)]
+fn scratch_or_spare(task: Ptr) -> *mut Scratch {
+    spared(&SCRATCH, &SPARE_SCRATCH, &BLANK_SCRATCH, task, true)
+}
+
+#[inline(never)]
+fn exec_or_spare(task: Ptr, create: bool) -> *mut Pending {
+    spared(&EXECS, &SPARE_EXECS, &BLANK_EXEC, task, create)
+}
+
+/// Once a task has had to take a spare it keeps to it, so that all that is said of one call lies in one place. A
+/// spare outlives its task; whoever has its address next finds old bytes in it, as in any room.
+#[inline(always)]
+fn spared<T, const K: usize, const N: usize, const F: usize, const S: usize, const G: usize>(
+    map: &'static Map<K, i32, T, N, F>,
+    spares: &'static Map<S, u64, T, G, 1>,
+    blank: &'static Map<2, u32, T, 1, 0>,
+    task: Ptr,
+    create: bool,
+) -> *mut T {
+    let key = task as u64;
+    let spare = spares.get(&key);
+    if !spare.is_null() {
+        return spare;
+    }
+    let room = room(map, task, create);
+    if !room.is_null() {
+        return room;
+    }
+    let address = peek(task, map.as_ptr() as u64);
+    if address == 0 && !create {
+        return ptr::null_mut();
+    }
+    let blank = blank.get(&0);
+    // SAFETY: checked for null; a value of the map's type.
+    if blank.is_null() || spares.set(&key, unsafe { &*blank }) != 0 {
+        return ptr::null_mut();
+    }
+    let spare = spares.get(&key);
+    if !spare.is_null() && address != 0 && !kernel::copy(spare.cast(), size_of::<T>() as u32, address) {
+        return ptr::null_mut();
+    }
+    spare
+}
