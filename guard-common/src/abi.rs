@@ -11,7 +11,7 @@ mod subject;
 mod verdict;
 
 pub use action::{Action, Op};
-pub use boundary::{BoundaryItem, CAPS_KEPT, Capability};
+pub use boundary::{BoundaryItem, CAPS_KEPT, CAPS_LENT, Capability};
 pub use config::{Control, InodeKey};
 pub use event::{Event, EventFlags, EventKind};
 pub use reason::Reason;

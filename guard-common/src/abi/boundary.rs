@@ -129,3 +129,11 @@ pub const CAPS_KEPT: u64 = Capability::Chown.bit()
     | Capability::Setpcap.bit()
     | Capability::NetBindService.bit()
     | Capability::IpcLock.bit();
+
+/// What the kernel itself may use on a task's behalf, with credentials it lent the task for the time: what a stacked
+/// file system needs to copy a file up, its attributes and flags included.
+pub const CAPS_LENT: u64 = Capability::DacReadSearch.bit()
+    | Capability::LinuxImmutable.bit()
+    | Capability::SysAdmin.bit()
+    | Capability::Mknod.bit()
+    | Capability::Setfcap.bit();

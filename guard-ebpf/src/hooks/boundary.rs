@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use guard_common::abi::{BoundaryItem, Op};
+use guard_common::abi::{BoundaryItem, CAPS_LENT, Op};
 
 use crate::hooks::{boundary, capability};
 use crate::kernel::{self, Ptr, follow, off};
@@ -23,6 +23,9 @@ pub(crate) fn capable(ctx: LsmContext) -> i32 {
     const CAP_OPT_NOAUDIT: u32 = 2;
     let Some(subject) = subject::inside() else { return 0 };
     let (cap, opts): (u32, u32) = (ctx.arg(2), ctx.arg(3));
+    if cap < 64 && 1u64 << cap & CAPS_LENT != 0 && subject::lent_by_kernel(subject.task) {
+        return 0;
+    }
     capability(subject, cap, opts & CAP_OPT_NOAUDIT != 0)
 }
 

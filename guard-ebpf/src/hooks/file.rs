@@ -41,7 +41,7 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
 /// about neither (io_uring's lending of credentials is refused). The flag the kernel has for it moves between
 /// versions.
 #[inline(always)]
-fn is_backing(subject: Subject, file: Ptr) -> bool {
+pub(super) fn is_backing(subject: Subject, file: Ptr) -> bool {
     subject::borrows_credentials(subject.task)
         && kernel::read::<u64>(Place::of_file(file).mount_address() + off!(MOUNT_NS))
             .is_some_and(|namespace| namespace > object::ERR_PTR)

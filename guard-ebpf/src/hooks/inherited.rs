@@ -5,6 +5,7 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, BoundaryItem, Op};
 use guard_common::table::{self, Words};
 
+use crate::hooks::file::is_backing;
 use crate::hooks::place;
 use crate::judge::Arena;
 use crate::kernel::{self, Ptr, follow, get, load, off, put};
@@ -47,6 +48,9 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
         return 0;
     }
     let Some(subject) = subject::inside() else { return 0 };
+    if is_backing(subject, file) {
+        return 0;
+    }
     let Some(arena) = Arena::live() else { return -crate::hooks::EPERM };
     let opened = arena.word(table::domain_at(subject.domain) + table::domain::BOUNDARY);
     if opened & BoundaryItem::InheritedFds.bit() != 0 {

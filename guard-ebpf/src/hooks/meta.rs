@@ -132,8 +132,8 @@ struct Search {
 #[inline(always)]
 fn by_dentry(subject: Subject, op: Op, dentry: Ptr) -> i32 {
     // A stacked file system acts on the file below with the mounter's credentials; the file above has been
-    // decided. Only the kernel lends credentials this way; io_uring's own way to do it is refused.
-    if subject::borrows_credentials(subject.task) {
+    // decided.
+    if subject::lent_by_kernel(subject.task) {
         return 0;
     }
     returned(judge_dentry(subject.task, dentry, pack(subject, Action::Write, op), subject.session))

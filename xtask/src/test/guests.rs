@@ -187,7 +187,7 @@ fn read_output(output: &Output) -> Result<Vec<Line>> {
         );
     }
     if passed == 0 {
-        bail!("no test passed in the guest ({failed} failed, {skipped} skipped)");
+        bail!("no test passed in the guest ({failed} failed, {skipped} skipped):\n{}", text.trim());
     }
     if (failed == 0) != output.status.success() {
         bail!("guest-tests counts {failed} failures, but its status is {:?}", output.status);
