@@ -15,7 +15,7 @@ use crate::abi::{Action, Verdict};
 use crate::limits::{ARENA_MASK, POLICIES_PER_DOMAIN};
 
 /// First half: a magic that no zeroed or foreign map has; second half: the version of this layout.
-pub const MAGIC: u64 = 0x6775_6172_6400_0001;
+pub const MAGIC: u64 = 0x6775_6172_6400_0002;
 /// Words that a row can reach from its state: the header, then one for each byte.
 pub const ROW_WORDS: u32 = 257;
 /// Header words, behind the dead state's row.
@@ -23,10 +23,13 @@ pub const AT_MAGIC: u32 = ROW_WORDS;
 pub const AT_GENERATION: u32 = ROW_WORDS + 1;
 /// How many domain descriptors there are, domain 0 included.
 pub const AT_DOMAINS: u32 = ROW_WORDS + 2;
-/// Start state of the automaton over cgroup paths, whose answers carry a domain instead of a rule.
+/// Start state of the automaton over cgroup paths, whose answers carry a selection instead of a rule, see
+/// [`enter`].
 pub const AT_CGROUPS: u32 = ROW_WORDS + 3;
 /// Four words of SHA-256 over the policies' texts, for `guard status` and the records.
 pub const AT_SHA256: u32 = ROW_WORDS + 4;
+/// Where the table of [`enter`] begins (low half) and how many entries a row of it has (high half).
+pub const AT_JOINS: u32 = ROW_WORDS + 8;
 /// Index of the first domain descriptor; domain 0 is "outside" and all zero.
 pub const DOMAINS_AT: u32 = 272;
 /// Words of a domain descriptor.
@@ -105,7 +108,8 @@ const _: () = assert!(
     domain::ACTIONS as usize + Action::WITH_AUTOMATON * POLICIES_PER_DOMAIN * 2 <= domain::PROFILES as usize
         && domain::BUDGETS as usize + POLICIES_PER_DOMAIN <= DOMAIN_WORDS as usize
         && DEAD + ROW_WORDS <= AT_MAGIC
-        && AT_SHA256 + 4 <= DOMAINS_AT
+        && AT_SHA256 + 4 <= AT_JOINS
+        && AT_JOINS < DOMAINS_AT
 );
 
 /// The domain that a task of `domain` lives in from the moment the n-th joined policy sandboxes it into its
@@ -115,6 +119,21 @@ pub fn derived<W: Words + ?Sized>(words: &W, domain: u32, n: u32, profile: u8) -
     let row = words.word(domain_at(domain) + domain::PROFILES + n) as u32;
     words.word(row + profile as u32) as u32
 }
+
+/// The domain of a cgroup below one of the domain `above` (0 is none): `own` is what the automaton over cgroup
+/// paths says of its own path. Whatever governs a cgroup governs everything below it too.
+#[inline(always)]
+pub fn enter<W: Words + ?Sized>(words: &W, above: u32, own: Answer) -> u32 {
+    if own.is_none() || above >= words.word(AT_DOMAINS) as u32 {
+        return above;
+    }
+    let joins = words.word(AT_JOINS);
+    let entry = above * (joins >> 32) as u32 + own.rule() as u32;
+    (words.word(joins as u32 + entry / JOINS_IN_WORD) >> (entry % JOINS_IN_WORD * 16)) as u32 & 0xffff
+}
+
+/// Entries in a word of the table of [`enter`].
+pub const JOINS_IN_WORD: u32 = 4;
 
 /// A throttle's budget: one call in each `interval`, and as many at once as fit into `burst`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -285,22 +285,22 @@ const _: () = assert!(Action::WITH_AUTOMATON <= 7);
 /// Longest cgroup path that is looked up by its name; a deeper one has its parent's domain.
 const CGROUP_PATH: u64 = crate::emit::SLACK as u64;
 
-/// The domain of a cgroup by its path (a kernel string), 0 for none.
+/// The domain of a cgroup by its path (a kernel string) and the domain above, 0 for none.
 #[inline(always)]
-pub(crate) fn cgroup_domain(path: u64) -> u32 {
+pub(crate) fn cgroup_domain(path: u64, above: u32) -> u32 {
     let scratch = crate::object::scratch(kernel::current());
-    let Some(arena) = Arena::live() else { return 0 };
+    let Some(arena) = Arena::live() else { return above };
     if scratch.is_null() {
-        return 0;
+        return above;
     }
     // SAFETY: `scratch` is a map value with more room than that; the helper reads any address.
     let length = unsafe {
         let to = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD);
         helpers::bpf_probe_read_kernel_str(to.cast(), CGROUP_PATH as u32, path as *const c_void)
     };
-    if length <= 1 {
+    if length <= 1 || length >= CGROUP_PATH as i64 {
         count(Site::ReadFailed);
-        return 0;
+        return above;
     }
     let length = kernel::masked(length as u64 - 1, CGROUP_PATH - 1);
     // SAFETY: `length` is below the room between the place and the end of the bytes.
@@ -312,10 +312,9 @@ pub(crate) fn cgroup_domain(path: u64) -> u32 {
     };
     if !copied {
         count(Site::ReadFailed);
-        return 0;
+        return above;
     }
     pad(scratch);
     run(arena, scratch, arena.word(table::AT_CGROUPS) as u32);
-    let answer = state_answer(arena, scratch);
-    if answer.is_none() { 0 } else { u32::from(answer.rule()) }
+    table::enter(&arena, above, state_answer(arena, scratch))
 }

@@ -13,6 +13,7 @@ mod domains;
 pub mod explain;
 mod glob;
 mod ids;
+mod joins;
 pub mod plan;
 mod section;
 mod unit;

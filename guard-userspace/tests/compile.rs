@@ -201,3 +201,72 @@ fn shadow_is_told_and_not_enforced() {
     let flags = |id| DomainFlags(plan.arena[table::domain_at(id) as usize]);
     assert!(flags(q).has(DomainFlags::SHADOW) && !flags(p).has(DomainFlags::SHADOW));
 }
+
+/// The names of what governs a cgroup.
+fn governs(plan: &Plan, cgroup: &str) -> String {
+    plan.domain(plan.domain_of(cgroup.as_bytes()))
+        .map(|domain| plan.names(domain).join(" "))
+        .unwrap_or_default()
+}
+
+#[test]
+fn all_shipped_policies_load_together() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    let policies: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| policy(&std::fs::read_to_string(path).unwrap()))
+        .collect();
+    assert!(policies.len() > 5, "{}", policies.len());
+    let plan = compile(&policies, &IdMap::default(), 1).unwrap();
+    for (cgroup, names) in [
+        ("/", ""),
+        ("/system.slice/sshd.service", ""),
+        ("/agents.slice", ""),
+        ("/agents.slice/x", "demo"),
+        ("/agents.slice/claude-code.slice/run-1.scope", "claude-code demo"),
+        ("/system.slice/claude-code-1.service", "claude-code"),
+        ("/system.slice/claude-code-1.service/deep/down", "claude-code"),
+        ("/agents.slice/ci-job7.service/x", "ci-job demo"),
+        ("/user.slice/user@0.service/codex.scope/mcp-git.service/x", "codex-cli mcp-server"),
+        ("/agents.slice/codex.slice/mcp-git.service/ci-job.service", "ci-job codex-cli demo mcp-server"),
+    ] {
+        assert_eq!(governs(&plan, cgroup), names, "{cgroup}");
+    }
+    // More than can be joined is blocked, there and everywhere below.
+    for cgroup in ["", "/x", "/code-server-1.service"] {
+        let cgroup =
+            format!("/agents.slice/codex.slice/mcp-git.service/ci-job.service/sre-agent.service{cgroup}");
+        let domain = plan.domain_of(cgroup.as_bytes());
+        assert!(domain != 0 && plan.domain(domain).is_none(), "{cgroup}");
+        assert_eq!(plan.decide(domain, &read("/etc/hostname")).verdict(), Verdict::Block);
+    }
+}
+
+#[test]
+fn many_units_in_each_other_are_joined_or_blocked_and_never_let_out() {
+    let letters: Vec<String> = (b'a'..=b'p').map(|letter| char::from(letter).to_string()).collect();
+    let texts: Vec<String> =
+        letters.iter().map(|name| named(name, &format!("/**/{name}-*.service"), "")).collect();
+    let plan = plan(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut joined = 0;
+    for a in &letters {
+        for b in &letters {
+            for c in &letters {
+                let cgroup = format!("/x/{a}-1.service/{b}-2.service/{c}-3.service");
+                let mut names = vec![a.as_str(), b, c];
+                names.sort_unstable();
+                names.dedup();
+                let domain = plan.domain_of(cgroup.as_bytes());
+                assert_ne!(domain, 0, "{cgroup}");
+                match plan.domain(domain) {
+                    Some(domain) => assert_eq!(plan.names(domain), names, "{cgroup}"),
+                    None => assert!(names.len() > 2, "{cgroup}"),
+                }
+                joined += usize::from(plan.domain(domain).is_some());
+            }
+        }
+    }
+    assert!(joined > 1000, "{joined}");
+}

@@ -18,20 +18,18 @@ pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     let cgroup: Ptr = ctx.arg(0);
     let path: *const u8 = ctx.arg(1);
     let id = subject::cgroup_id(cgroup);
-    let domain = crate::judge::cgroup_domain(path as u64);
     let parent = follow(member(cgroup, off!(CGROUP_SELF)), off!(CSS_PARENT));
-    let mut entry = CgroupEntry { domain, _pad: 0, session: id };
+    let mut entry = CgroupEntry { domain: 0, _pad: 0, session: id };
     if !parent.is_null() {
         let above = CGROUPS.get(&subject::cgroup_id(follow(parent, off!(CSS_CGROUP))));
         if !above.is_null() {
             // SAFETY: not null, an entry of the map.
             let above = unsafe { *above };
             entry.session = above.session;
-            if entry.domain == 0 {
-                entry.domain = above.domain;
-            }
+            entry.domain = above.domain;
         }
     }
+    entry.domain = crate::judge::cgroup_domain(path as u64, entry.domain);
     if entry.domain != 0 {
         subject::add_cgroup(id, &entry);
     }

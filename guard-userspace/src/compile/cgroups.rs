@@ -5,18 +5,24 @@ use guard_common::limits::DOMAINS;
 use guard_common::table::Answer;
 
 use super::Error;
-use super::automaton::{Budget, ByteSet, Dfa, Group, Labels, Language, Map};
+use super::automaton::{Budget, Dfa, Group, Labels, Language, Map};
 use super::glob;
 use crate::policy::glob::Flavor;
 use crate::policy::model::{Policy, Selector};
 
 const BUDGET: Budget = Budget { states: 60_000, work: 6_000_000 };
 
-/// The automaton over cgroup paths. Its answers carry, where a domain's id will be, the index of a set.
+/// Domains for cgroups that other policies select than what they lie in. Each nesting that a cgroup tree could have
+/// would be too many: what goes beyond these is blocked.
+const UNIONS: usize = 240;
+
+/// The automaton over cgroup paths: what selects a cgroup by its own path. Its answers carry the index of a set. What
+/// governs it besides, because it governs something above, is joined one level at a time (`table::enter`): an
+/// automaton that remembered it would need a state for every combination.
 #[derive(Debug)]
 pub(super) struct Cgroups {
     pub(super) dfa: Dfa,
-    /// The sets of policies, by index into what was asked about, that some cgroup path is governed by.
+    /// The sets of policies, by index into what was asked about, that select some cgroup path.
     pub(super) sets: Vec<Vec<u32>>,
 }
 
@@ -52,28 +58,59 @@ impl Cgroups {
         Ok(Self { dfa, sets })
     }
 
-    /// A cgroup path that is governed by just the policies of this set.
+    /// The sets, then the unions that cgroups in each other make, the ones of few sets first; none that `fits` refuses.
+    pub(super) fn nested(&self, most: usize, fits: impl Fn(&[u32]) -> bool) -> Nested {
+        let mut sets = self.sets.clone();
+        let mut known: Map<Vec<u32>, usize> =
+            sets.iter().enumerate().map(|(n, set)| (set.clone(), n)).collect();
+        let most = sets.len() + most;
+        let mut joins: Vec<Vec<Option<usize>>> = Vec::new();
+        while joins.len() < sets.len() {
+            let above = sets[joins.len()].clone();
+            let mut row = Vec::with_capacity(self.sets.len());
+            for own in &self.sets {
+                let mut union = above.clone();
+                union.extend(own);
+                union.sort_unstable();
+                union.dedup();
+                let index = match known.get(&union) {
+                    Some(&index) => Some(index),
+                    None if sets.len() < most && fits(&union) => {
+                        known.insert(union.clone(), sets.len());
+                        sets.push(union);
+                        Some(sets.len() - 1)
+                    }
+                    None => None,
+                };
+                row.push(index);
+            }
+            joins.push(row);
+        }
+        Nested { sets, joins }
+    }
+
+    /// A cgroup path that is selected by just the policies of this set.
     pub(super) fn example(&self, set: usize) -> String {
         let path = self.dfa.witness(|answer| !answer.is_none() && usize::from(answer.rule()) == set);
         String::from_utf8_lossy(&path.unwrap_or_default()).into_owned()
     }
-
-    /// Puts the domains' ids in the place of the sets' indices.
-    pub(super) fn number(&mut self, id: impl Fn(usize) -> u16) {
-        for state in self.dfa.states.iter_mut().filter(|state| !state.answer.is_none()) {
-            state.answer = Answer::new(Verdict::Allow, id(usize::from(state.answer.rule())), 0);
-        }
-    }
 }
 
-/// What a selector selects governs everything below it too.
+/// What governs cgroups that lie in each other.
+#[derive(Debug)]
+pub(super) struct Nested {
+    /// Those of [`Cgroups::sets`] first.
+    pub(super) sets: Vec<Vec<u32>>,
+    /// By what governs the cgroup above, by what selects the one below: what governs that. `None`: too much.
+    pub(super) joins: Vec<Vec<Option<usize>>>,
+}
+
+/// How many unions are tried for, one after the other, until there are domains enough for them and their profiles.
+pub(super) const UNIONS_TRIED: [usize; 3] = [UNIONS, UNIONS / 8, 0];
+
 fn add(language: &mut Language, group: u32, selector: &Selector) {
     let fragments = &mut language.fragments;
     let end = fragments.accept(group, false);
-    let rest = fragments.star(ByteSet::ALL, end);
-    let below = fragments.set(ByteSet::ALL, rest);
-    let below = fragments.bytes(b"/", below);
-    let end = fragments.any(vec![end, below]);
     let root = match selector {
         Selector::Cgroup(pattern) => glob::glob(fragments, pattern, end),
         Selector::Unit(pattern) => {

@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use guard_common::abi::CAPS_KEPT;
-use guard_common::limits::{ARENA_WORDS, POLICIES_PER_DOMAIN};
+use guard_common::limits::{ARENA_WORDS, DOMAINS, POLICIES_PER_DOMAIN};
 use guard_common::table::{self, DomainFlags, domain};
 use sha2::{Digest, Sha256};
 
 use super::automaton::{Full, Packer};
-use super::cgroups::Cgroups;
+use super::cgroups::{Cgroups, UNIONS_TRIED};
 use super::domains::{self, Domain, Domains, Warning};
+use super::joins::Joins;
 use super::section::Naming;
 use super::unit::{Answers, Unit};
 use super::{Error, IdMap};
@@ -65,9 +66,15 @@ impl Plan {
     /// The domain of a cgroup path; 0 is none.
     pub fn domain_of(&self, cgroup: &[u8]) -> u32 {
         let words = self.arena.as_slice();
-        let start = self.arena.get(table::AT_CGROUPS as usize).copied().unwrap_or(0) as u32;
-        let answer = table::answer(words, table::run(words, start, cgroup));
-        if answer.is_none() { 0 } else { u32::from(answer.rule()) }
+        let mut state = self.arena.get(table::AT_CGROUPS as usize).copied().unwrap_or(0) as u32;
+        let mut domain = 0;
+        for (at, &byte) in cgroup.iter().enumerate() {
+            state = table::step(words, state, byte);
+            if cgroup.get(at + 1).is_none_or(|&next| next == b'/') {
+                domain = table::enter(words, domain, table::answer(words, state));
+            }
+        }
+        domain
     }
 
     /// What the joined units are called, as [`IdMap`] knows the domain.
@@ -81,6 +88,7 @@ impl Plan {
 pub(super) struct Builder {
     units: Vec<Unit>,
     cgroups: Option<Cgroups>,
+    joins: Joins,
     domains: Domains,
     ids: IdMap,
     generation: u64,
@@ -106,27 +114,34 @@ impl Builder {
             candidate_of[of].push(units.len() as u32);
             units.push(Unit { candidate: true, ..Unit::new(policy, None, true) });
         }
-        let mut cgroups = Cgroups::new(&active.iter().map(|policy| policy.as_ref()).collect::<Vec<_>>())?;
-        let sets: Vec<Vec<u32>> = cgroups
-            .sets
-            .iter()
-            .map(|set| {
-                let candidates = set.iter().flat_map(|&policy| &candidate_of[policy as usize]);
-                set.iter().chain(candidates).copied().collect()
-            })
-            .collect();
-        if let Some(crowd) = sets.iter().position(|set| set.len() > POLICIES_PER_DOMAIN) {
+        let cgroups = Cgroups::new(&active.iter().map(|policy| policy.as_ref()).collect::<Vec<_>>())?;
+        let joined = |set: &[u32]| -> Vec<u32> {
+            let candidates = set.iter().flat_map(|&policy| &candidate_of[policy as usize]);
+            set.iter().chain(candidates).copied().collect()
+        };
+        if let Some(crowd) = cgroups.sets.iter().position(|set| joined(set).len() > POLICIES_PER_DOMAIN) {
+            let set = joined(&cgroups.sets[crowd]);
             return Err(Error::Crowded {
-                policies: sets[crowd].iter().map(|&unit| units[unit as usize].name()).collect(),
+                policies: set.iter().map(|&unit| units[unit as usize].name()).collect(),
                 cgroup: cgroups.example(crowd),
                 most: POLICIES_PER_DOMAIN,
             });
         }
-        let mut ids = previous.clone();
-        let domains = Domains::new(&units, &sets, &mut ids)?;
-        let id_of: Vec<u16> = (0..sets.len()).map(|set| domains.list[set].id as u16).collect();
-        cgroups.number(|set| id_of[set]);
-        Ok(Self { units, cgroups: Some(cgroups), domains, ids, generation })
+        let mut last = None;
+        for most in UNIONS_TRIED {
+            let nested = cgroups.nested(most, |set| joined(set).len() <= POLICIES_PER_DOMAIN);
+            let sets: Vec<Vec<u32>> = nested.sets.iter().map(|set| joined(set)).collect();
+            let mut ids = previous.clone();
+            let built = Domains::new(&units, &sets, &mut ids)
+                .and_then(|domains| Ok((Joins::new(&nested, &domains, &mut ids)?, domains)));
+            match built {
+                Ok((joins, domains)) => {
+                    return Ok(Self { units, cgroups: Some(cgroups), joins, domains, ids, generation });
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or(Error::Domains { most: DOMAINS as usize - 1 }))
     }
 
     /// One policy for itself, wherever it applies and in force whatever its mode: what its author asks about.
@@ -137,7 +152,7 @@ impl Builder {
         let sets: Vec<Vec<u32>> = std::iter::once(vec![0]).chain(profiles).collect();
         let mut ids = IdMap::default();
         let domains = Domains::new(&units, &sets, &mut ids)?;
-        Ok(Self { units, cgroups: None, domains, ids, generation: 0 })
+        Ok(Self { units, cgroups: None, joins: Joins::default(), domains, ids, generation: 0 })
     }
 
     pub(super) fn finish(mut self) -> Result<Plan, Error> {
@@ -157,6 +172,7 @@ impl Builder {
         }
         let sha256 = self.sha256();
         let mut front = self.front(&sha256);
+        self.joins.lay_out(&mut front);
         let tables = self.tables(&mut front);
         let full = |Full| Error::Arena { words: ARENA_WORDS as usize };
         let mut packer = Packer::new(front).map_err(full)?;
@@ -211,7 +227,8 @@ impl Builder {
 
     /// The dead state's row, the header, and room for the descriptors.
     fn front(&self, sha256: &[u8; 32]) -> Vec<u64> {
-        let count = self.domains.list.iter().map(|domain| domain.id + 1).max().unwrap_or(1);
+        let domains = self.domains.list.iter().map(|domain| domain.id);
+        let count = domains.chain(self.joins.crowded).max().map_or(1, |last| last + 1);
         let mut front = vec![0; table::domain_at(count) as usize];
         front[table::AT_MAGIC as usize] = table::MAGIC;
         front[table::AT_GENERATION as usize] = self.generation;
