@@ -178,14 +178,15 @@ impl Kernel {
         if !missing.is_empty() {
             return Err(LoadError::Missing(missing));
         }
-        // What an interrupted start left of this build is incomplete, or it would have been taken over.
-        let _ = pins.drop_links(&build);
-        let (mut object, maps, template) = load_object(&pins, &build, &words)?;
-        if let Err(error) = attach::attach(&mut object, &pins, &build, &hooks, cgroups) {
-            let _ = pins.drop_links(&build);
+        // What is there goes on deciding until all of this is attached, be it incomplete or another build's.
+        let set = pins.unfinished(&build);
+        let (mut object, maps, template) = load_object(&pins, &set, &words)?;
+        if let Err(error) = attach::attach(&mut object, &pins, &set, &hooks, cgroups) {
+            let _ = pins.drop_links(&set);
             return Err(error);
         }
-        for old in pins.builds().into_iter().filter(|old| *old != build) {
+        pins.finish(&set, &build).map_err(|source| pin_error("move", &pins.links(&set), source))?;
+        for old in pins.sets().into_iter().filter(|old| *old != build) {
             pins.drop_links(&old).map_err(|source| pin_error("remove", &pins.links(&old), source))?;
         }
         Ok(Self { pins, maps, hooks, adopted: false, build, template: Some(template) })

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+/// In the name of a set of links that is being made.
+const UNFINISHED: &str = "+";
+
 /// Where guard pins.
 #[derive(Clone, Debug)]
 pub struct Pins {
@@ -43,11 +46,36 @@ impl Pins {
 
     /// The builds whose links are pinned.
     pub fn builds(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.root.join("links")) else { return Vec::new() };
-        let mut builds: Vec<String> =
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        builds.sort();
+        let mut builds = self.sets();
+        builds.retain(|name| !name.contains(UNFINISHED));
         builds
+    }
+
+    /// The sets of links that are pinned, those of interrupted starts included.
+    pub fn sets(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.root.join("links")) else { return Vec::new() };
+        let mut sets: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        sets.sort();
+        sets
+    }
+
+    /// The name of a set that is not there yet, for a build whose links are being made.
+    pub fn unfinished(&self, build: &str) -> String {
+        let taken = self.sets();
+        let name = |n: u32| format!("{build}{UNFINISHED}{n}");
+        (0..).map(name).find(|name| !taken.contains(name)).unwrap_or_default()
+    }
+
+    /// Puts a set of links in the place of what a build has. Each link takes the place of the one of its name in one
+    /// step, so that there is never less than before.
+    pub fn finish(&self, unfinished: &str, build: &str) -> io::Result<()> {
+        self.prepare(build)?;
+        for entry in fs::read_dir(self.links(unfinished))? {
+            let entry = entry?;
+            fs::rename(entry.path(), self.links(build).join(entry.file_name()))?;
+        }
+        fs::remove_dir(self.links(unfinished))
     }
 
     /// Makes the directories, for root alone.
@@ -75,8 +103,8 @@ impl Pins {
 
     /// Takes everything away.
     pub fn remove(&self) -> io::Result<()> {
-        for build in self.builds() {
-            self.drop_links(&build)?;
+        for set in self.sets() {
+            self.drop_links(&set)?;
         }
         if let Ok(maps) = fs::read_dir(self.maps()) {
             for entry in maps {
