@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use guard_common::abi::Control;
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::compile::{IdMap, Plan};
@@ -87,6 +87,8 @@ struct Daemon {
 
 /// Runs until told to stop.
 pub async fn run(config: Config) -> Result<(), DaemonError> {
+    // Whoever tells it to end while it starts is heard when it has started.
+    let mut signals = Signals::new()?;
     // First what no policy can mend.
     kernel::refuse_unfit()?;
     refuse_governed_cgroup(&config)?;
@@ -97,22 +99,40 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         .map_err(doing("tell the programs who the daemon is"))?;
     let own = std::env::current_exe().ok();
     kernel.register_launchers(own.as_deref()).map_err(doing("tell the programs who launches services"))?;
-    let (generation, ids) = state::previous(&config.state, &kernel);
+    let (generation, ids) = state::previous(&config, &kernel);
     let plan = loaded.compile(&ids, generation + 1)?;
     let mut daemon = Daemon { config, kernel, plan, loaded, refused: None, unwritten: None };
-    daemon.install()?;
+    // A log that cannot be kept is found out before anything is decided by these policies.
     let mut reader =
         Reader::open(&daemon.kernel, &daemon.config.state, &daemon.config.cgroups, &daemon.config.settings)?;
+    daemon.install()?;
     let mut server = Server::open(&daemon.config.run).map_err(doing("listen on the control socket"))?;
     info!(generation = daemon.plan.generation, adopted = daemon.kernel.adopted, "enforcing");
     notify::ready();
-    daemon.serve(&mut reader, &mut server).await?;
-    reader.finish()?;
+    let served = daemon.serve(&mut reader, &mut server, &mut signals).await;
+    let finished = reader.finish();
     if daemon.config.detach {
         daemon.kernel.pins().remove().map_err(doing("remove the pins"))?;
         warn!("detached: nothing is enforced any more");
     }
-    Ok(())
+    served.and(finished)
+}
+
+/// What the daemon is told by signals.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, DaemonError> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(doing("wait for SIGTERM"))?,
+            interrupt: signal(SignalKind::interrupt()).map_err(doing("wait for SIGINT"))?,
+            hangup: signal(SignalKind::hangup()).map_err(doing("wait for SIGHUP"))?,
+        })
+    }
 }
 
 impl Daemon {
@@ -120,7 +140,7 @@ impl Daemon {
     ///
     /// The order matters: first the arena, so that a domain means something before anybody is in it.
     fn install(&mut self) -> Result<(), DaemonError> {
-        state::remember(&self.config.state, &self.plan)?;
+        state::remember(&self.config, &self.plan)?;
         Arenas::of(&self.kernel).install(&self.plan.arena)?;
         let governed = self
             .kernel
@@ -131,7 +151,10 @@ impl Daemon {
             .label_present(&self.config.cgroups, &governed)
             .map_err(doing("label the tasks that are inside already"))?;
         info!(generation = self.plan.generation, cgroups = governed.len(), labelled, "installed");
-        self.tell()
+        if let Err(untold) = self.tell() {
+            error!(error = %chain(&untold), "status cannot be told");
+        }
+        Ok(())
     }
 
     /// Writes what only the daemon knows to where `guard status` looks.
@@ -168,19 +191,21 @@ impl Daemon {
         }
     }
 
-    async fn serve(&mut self, reader: &mut Reader, server: &mut Server) -> Result<(), DaemonError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(doing("wait for SIGTERM"))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(doing("wait for SIGINT"))?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(doing("wait for SIGHUP"))?;
+    async fn serve(
+        &mut self,
+        reader: &mut Reader,
+        server: &mut Server,
+        signals: &mut Signals,
+    ) -> Result<(), DaemonError> {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         let mut stamp = policies::stamp(&self.config.policies);
         let mut told_ftrace = false;
         loop {
             tokio::select! {
                 ready = reader.readable() => ready?,
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => self.reload(),
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                _ = signals.hangup.recv() => self.reload(),
                 call = server.call() => self.answer(call, reader),
                 _ = tick.tick() => {
                     notify::alive();

@@ -97,6 +97,8 @@ pub struct Log {
     sequences: BTreeMap<u32, u64>,
     /// Batches that could not be written since the last one that was.
     refused: u64,
+    /// What opening found, until there is room to say it.
+    found: Option<Record>,
     buffer: Vec<u8>,
     _lock: Flock<fs::File>,
 }
@@ -113,7 +115,7 @@ pub struct LogStatus {
 
 impl Log {
     /// Opens the log in `directory`, whose head lies with the identity. What a crash left is mended, and
-    /// said in a record.
+    /// said in a record. A disk without room is no reason not to open: that shows when something is to be written.
     pub fn open(directory: &Path, identity: Identity, options: Options) -> Result<(Self, Opened), LogError> {
         files::private_directory(directory).map_err(failed("create", directory))?;
         let lock = lock(directory)?;
@@ -129,14 +131,21 @@ impl Log {
             at: found.at,
             sequences: found.sequences,
             refused: 0,
+            found: found.opened.note(),
             buffer: Vec::new(),
             _lock: lock,
         };
-        if let Some(note) = found.opened.note() {
-            log.append(&[note])?;
+        match log.begin() {
+            Ok(()) | Err(LogError::Full(_)) => Ok((log, found.opened)),
+            Err(error) => Err(error),
         }
-        log.checkpoint()?;
-        Ok((log, found.opened))
+    }
+
+    fn begin(&mut self) -> Result<(), LogError> {
+        if self.found.is_some() {
+            self.write(&[])?;
+        }
+        self.checkpoint()
     }
 
     /// By CPU, the kernel's sequence number that comes next, as the log's last segment tells for this boot.
@@ -175,6 +184,10 @@ impl Log {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         let mut at = self.at;
+        let found = self.found.take();
+        if let Some(note) = &found {
+            self.push(&mut buffer, &mut at, note);
+        }
         if self.refused > 0 {
             let batches = Value::Number(self.refused);
             let resumed = now_note("log-resumed", vec![("refused_batches", batches)]);
@@ -185,6 +198,9 @@ impl Log {
         }
         let result = self.put(&buffer);
         self.buffer = buffer;
+        if result.is_err() {
+            self.found = found;
+        }
         result?;
         self.at = at;
         records.iter().for_each(|record| count(&mut self.sequences, record));

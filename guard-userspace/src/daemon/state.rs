@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DaemonError, Loaded, doing, private_directory};
+use super::{Config, DaemonError, Loaded, doing, private_directory};
 use crate::compile::{IdMap, Plan};
 use crate::kernel::{Arenas, Kernel};
 
@@ -58,15 +58,27 @@ impl State {
     }
 }
 
-/// The ids of the domains, which live tasks carry, survive the daemon.
-pub(super) fn remember(state: &Path, plan: &Plan) -> Result<(), DaemonError> {
-    private_directory(state)?;
-    replace(&state.join(DOMAINS), &plan.ids)
+/// The ids of the domains, which live tasks carry, survive the daemon. A disk without room is no reason not to
+/// enforce: tasks do not outlive the machine, so that where the sockets are is as good a place.
+pub(super) fn remember(config: &Config, plan: &Plan) -> Result<(), DaemonError> {
+    let write = |directory: &Path| {
+        private_directory(directory)?;
+        replace(&directory.join(DOMAINS), &plan.ids)
+    };
+    match write(&config.state) {
+        Ok(()) => {
+            let _ = fs::remove_file(config.run.join(DOMAINS));
+            Ok(())
+        }
+        Err(refused) => write(&config.run).map_err(|_| refused),
+    }
 }
 
 /// Generation and ids to go on from: the kernel's generation if it holds one.
-pub(super) fn previous(state: &Path, kernel: &Kernel) -> (u64, IdMap) {
-    let ids = fs::read(state.join(DOMAINS)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+pub(super) fn previous(config: &Config, kernel: &Kernel) -> (u64, IdMap) {
+    let read = |directory: &Path| serde_json::from_slice(&fs::read(directory.join(DOMAINS)).ok()?).ok();
+    // What lies with the sockets is newer, or it would have been taken away.
+    let ids = read(&config.run).or_else(|| read(&config.state));
     let generation = Arenas::of(kernel).identity().ok().flatten().map_or(0, |(generation, _)| generation);
     (generation, ids.unwrap_or_default())
 }
