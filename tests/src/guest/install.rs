@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use guard_common::table::AT_GENERATION;
 use guard_userspace::kernel::{Arenas, Kernel, Pins};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -27,6 +28,7 @@ pub(super) const TESTS: &[Test] = &[
     test("guard does not start inside a domain", inside_a_domain),
     test("a killed daemon leaves everything deciding and the next one takes over without a gap", killed),
     test("status knows when a hook is gone, and a new daemon mends it", hook_gone),
+    test("a daemon that finds no room for its log enforces, and writes when there is", full_disk),
     test("a daemon that is told to detach leaves nothing behind", detached),
 ];
 
@@ -86,6 +88,8 @@ impl Load {
                     wrong += i32::from(fs::remove_file(shut.on("full/inner")).is_ok());
                     wrong += i32::from(fs::write(open.file(), "after\n").is_err());
                     rounds += 1;
+                    // Each refusal is a record, and the guest's disk is its memory.
+                    std::thread::sleep(Duration::from_micros(500));
                 }
                 if rounds < 50 { 120 } else { wrong.min(100) }
             })
@@ -241,33 +245,72 @@ fn hook_gone() -> Result<()> {
     ensure!(output.status.code() == Some(1), "status ended with {}", output.status);
     ensure!(said.contains("path_mkdir") && !said.starts_with("enforcing"), "status says {said}");
     end_daemon(stage.daemon, Signal::SIGTERM)?;
+    // What the other hooks refuse they go on refusing while the set is made whole.
+    let load = Load::start(&stage, cgroup.path())?;
     Stage::start().context("start a daemon to mend it")?;
+    load.end()?;
     ensure!(try_it()? == REFUSED, "mkdir is not refused after the daemon was restarted");
+    let sets = fs::read_dir(Path::new(PINS).join("links"))?.count();
+    ensure!(sets == 1, "{sets} sets of links are pinned");
     Ok(())
 }
 
-/// How often a daemon has said that it enforces now.
-fn announcements() -> usize {
-    fs::read_to_string(LOG).unwrap_or_default().matches(" enforcing generation=").count()
+/// The log has no room when the daemon starts: it enforces, says so, and writes again once there is.
+fn full_disk() -> Result<()> {
+    let stage = Stage::set()?;
+    end_daemon(stage.daemon, Signal::SIGTERM)?;
+    mount(Some("small"), STATE, Some("tmpfs"), MsFlags::empty(), Some("size=512k,mode=700"))?;
+    let stage = Stage::start().context("on an empty disk")?;
+    end_daemon(stage.daemon, Signal::SIGTERM)?;
+    let filler = Path::new(STATE).join("filler");
+    let full = fs::write(&filler, vec![0; 1 << 20]);
+    ensure!(full.is_err_and(|error| error.raw_os_error() == Some(libc::ENOSPC)), "the disk is not full");
+    let stage = Stage::start().context("on a full disk")?;
+    let cgroup = stage.cgroup("box")?;
+    let (shut, open) = (At::fresh(Kind::Shut, Who::Root)?, At::fresh(Kind::Open, Who::Root)?);
+    let forbidden = inside(cgroup.path(), Who::Root, || fs::write(shut.file(), "after\n"))?;
+    let allowed = inside(cgroup.path(), Who::Root, || fs::write(open.file(), "after\n"))?;
+    ensure!(forbidden == REFUSED && allowed == End::Did, "{forbidden:?}, {allowed:?}");
+    let wait_for = |unwritten: bool| -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while status().to_string().contains("no room left") != unwritten {
+            ensure!(Instant::now() < deadline, "unwritten is not {unwritten}: {}", status());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    };
+    wait_for(true)?;
+    fs::remove_file(&filler)?;
+    wait_for(false)?;
+    end_daemon(stage.daemon, Signal::SIGTERM)?;
+    umount2(STATE, MntFlags::MNT_DETACH)?;
+    Stage::start().map(drop)
+}
+
+/// Whether a process has a handler for SIGTERM.
+fn hears(process: u32) -> bool {
+    let facts = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let caught = facts.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (libc::SIGTERM - 1) & 1 != 0)
 }
 
 fn detached() -> Result<()> {
     let stage = Stage::set()?;
     end_daemon(stage.daemon, Signal::SIGTERM)?;
     ensure!(status()["enforcing"] == true, "an ended daemon ends nothing: {}", status());
-    let before = announcements();
     let mut child = Command::new("guard")
         .args(["daemon", "--detach", "--policies", POLICIES, "--run", RUN, "--state", STATE, "--pins", PINS])
         .stdin(Stdio::null())
         .stderr(fs::File::options().append(true).open(LOG)?)
         .spawn()?;
-    let deadline = Instant::now() + Duration::from_secs(150);
-    while announcements() <= before {
-        ensure!(Instant::now() < deadline && child.try_wait()?.is_none(), "the daemon does not come up");
-        std::thread::sleep(Duration::from_millis(100));
+    // As soon as it hears at all, long before it is up: it comes up, and then does what it was told.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !hears(child.id()) {
+        ensure!(Instant::now() < deadline && child.try_wait()?.is_none(), "the daemon hears nothing");
+        std::thread::sleep(Duration::from_millis(2));
     }
-    // It announces itself just before it listens to signals.
-    std::thread::sleep(Duration::from_millis(500));
     kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
     ensure!(child.wait()?.success(), "the daemon did not end well: {}", log_end());
     ensure!(!Path::new(PINS).exists(), "something is still pinned");
