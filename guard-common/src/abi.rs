@@ -1,6 +1,7 @@
 //! Types that cross the boundary between kernel and host, in one place each, with their layout asserted.
 
 mod action;
+mod ask;
 mod boundary;
 mod config;
 mod event;
@@ -11,6 +12,7 @@ mod subject;
 mod verdict;
 
 pub use action::{Action, Op};
+pub use ask::Ask;
 pub use boundary::{BoundaryItem, CAPS_KEPT, CAPS_LENT, Capability};
 pub use config::{Control, InodeKey};
 pub use event::{Event, EventFlags, EventKind};

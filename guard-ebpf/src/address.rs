@@ -95,7 +95,8 @@ impl Key {
 
     #[inline(always)]
     pub(crate) fn is_v4(self) -> bool {
-        self.0[1] == 0
+        // An IPv6 key's family is in the first word; the second is all address, and may be zero.
+        self.0[0] == 0
     }
 
     /// The peer that a socket is connected to.

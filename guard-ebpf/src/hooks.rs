@@ -26,7 +26,7 @@ mod sysctl;
 mod task;
 mod unix;
 
-pub(crate) use argv::Pending;
+pub(crate) use argv::{Pending, judge_words};
 pub(crate) use inherited::{Approved, REMEMBERED};
 
 use guard_common::abi::{Action, BoundaryItem, CAPS_KEPT, EventFlags, EventKind, Op, Reason, Site, Verdict};

@@ -6,6 +6,7 @@
 
 mod address;
 mod approval;
+mod ask;
 mod emit;
 mod hooks;
 mod judge;

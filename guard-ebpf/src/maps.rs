@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use core::ptr;
 
 use aya_ebpf::helpers::generated as helpers;
-use guard_common::abi::{CgroupEntry, Control, InodeKey, Label, Site};
+use guard_common::abi::{Ask, CgroupEntry, Control, InodeKey, Label, Site};
 use guard_common::limits;
 
 use crate::approval::Approval;
@@ -173,6 +173,8 @@ maps! {
     EVENTS: Map<RINGBUF, (), (), { limits::RING_BYTES as usize }, 0>;
     /// Sequence numbers of events, one for each CPU.
     SEQUENCE: Map<PERCPU_ARRAY, u32, u64, 1, 0>;
+    /// What the parity test asks.
+    ASK: Map<ARRAY, u32, Ask, 1, 0>;
     /// Counters by [`Site`].
     SITES: Map<ARRAY, u32, [u64; Site::COUNT], 1, 0>;
 }

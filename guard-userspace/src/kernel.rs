@@ -1,5 +1,6 @@
 //! The kernel half from the host's side: what this kernel is, what is loaded, what it holds.
 
+mod ask;
 mod attach;
 pub mod btf;
 mod checks;
@@ -10,6 +11,7 @@ mod load;
 mod pins;
 mod symbols;
 
+pub use ask::Asker;
 pub use govern::Governed;
 pub use install::{Arenas, InstallError};
 pub use load::{HookState, Kernel, LoadError, build_id, facts, probe, refuse_old_kernels, refuse_unfit};

@@ -17,6 +17,7 @@ mod host;
 mod identity;
 mod install;
 mod net;
+mod parity;
 mod policies;
 mod refuse;
 mod row;
@@ -45,6 +46,7 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         net::TESTS,
         audit::TESTS,
         boundary::TESTS,
+        parity::TESTS,
         shadow::TESTS,
         stress::TESTS,
         // Its last test takes away what the others stand on.

@@ -10,14 +10,14 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use guard_common::abi::{Action, Op, Reason, Site};
+use guard_common::abi::{Action, Ask, Op, Reason, Site};
 use guard_common::limits::{PATH_MAX, POLICIES_PER_DOMAIN};
 use guard_common::table::{self, Answer, Words};
 
 use crate::hooks::{DECIDED, life, pack, returned, settle};
 use crate::judge::{self, Arena};
 use crate::kernel::{self, Ptr, count, follow, get, load, off, put};
-use crate::object::{self, End, Place};
+use crate::object::{self, End, Place, Scratch};
 use crate::storage;
 use crate::subject::{self, Subject};
 
@@ -69,19 +69,22 @@ pub(crate) fn expect(subject: Subject, bprm: Ptr) -> i32 {
         count(Site::ScratchFailed);
         return returned(1);
     }
+    if note(scratch, pending, u64::from(load::<u32>(bprm, off!(BPRM_ARGC)))) { 0 } else { returned(1) }
+}
+
+/// Keeps the states that the automata ended in, with argc as it is at this level.
+#[inline(always)]
+fn note(scratch: *mut Scratch, pending: *mut Pending, argc: u64) -> bool {
     // SAFETY: not null, a map value.
     let level = unsafe { get(&raw const (*pending).levels) };
     if level >= LEVELS as u64 {
         count(Site::ArgvFailed);
-        return returned(1);
+        return false;
     }
     let level = kernel::masked(level, LEVELS as u64 - 1) as usize;
     // SAFETY: the masked level is inside the arrays.
     unsafe {
-        put(
-            (&raw mut (*pending).argc).cast::<u64>().add(level),
-            u64::from(load::<u32>(bprm, off!(BPRM_ARGC))),
-        );
+        put((&raw mut (*pending).argc).cast::<u64>().add(level), argc);
         let mut i = 0;
         while i < AUTOMATA {
             let state = get((&raw const (*scratch).states).cast::<u32>().add(i));
@@ -90,7 +93,7 @@ pub(crate) fn expect(subject: Subject, bprm: Ptr) -> i32 {
         }
         put(&raw mut (*pending).levels, level as u64 + 1);
     }
-    0
+    true
 }
 
 /// `void bprm_committed_creds(const struct linux_binprm *bprm)`
@@ -117,7 +120,7 @@ pub(crate) fn bprm_committed_creds(ctx: LsmContext) -> i32 {
 struct Context {
     arena: Arena,
     pending: *mut Pending,
-    scratch: *mut object::Scratch,
+    scratch: *mut Scratch,
     domain: u32,
 }
 
@@ -135,23 +138,54 @@ fn judge_argv(subject: Subject, bprm: Ptr, pending: *mut Pending) -> i64 {
     }
     let mut why = 0;
     if read_argv(bprm, pending) {
-        judge::begin(scratch);
-        let mut context = Context { arena, pending, scratch, domain: subject.domain };
-        // SAFETY: the callback takes the context it is given here.
-        unsafe {
-            helpers::bpf_loop(
-                (LEVELS * POLICIES_PER_DOMAIN) as u32,
-                consult as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
-                (&raw mut context).cast(),
-                0,
-            );
-        }
+        walk(arena, pending, scratch, subject.domain);
         why |= DECIDED;
     } else {
         count(Site::ArgvFailed);
         why = Reason::ArgvTooLong as u64;
     }
     settle(subject.task, scratch, pack(subject, Action::Exec, Op::Argv), subject.session, why)
+}
+
+/// Every policy at every level goes on over argv; the outcome lies in the scratch space.
+#[inline(always)]
+fn walk(arena: Arena, pending: *mut Pending, scratch: *mut Scratch, domain: u32) {
+    judge::begin(scratch);
+    let mut context = Context { arena, pending, scratch, domain };
+    // SAFETY: the callback takes the context it is given here.
+    unsafe {
+        helpers::bpf_loop(
+            (LEVELS * POLICIES_PER_DOMAIN) as u32,
+            consult as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
+    }
+}
+
+/// The same for the parity test, whose argv lies in the question.
+#[inline(always)]
+pub(crate) fn judge_words(arena: Arena, scratch: *mut Scratch, ask: *mut Ask) -> bool {
+    let pending = storage::exec(kernel::current(), true);
+    if pending.is_null() {
+        return false;
+    }
+    // SAFETY: both are map values with that much room.
+    let copied = unsafe {
+        put(&raw mut (*pending).levels, 0);
+        put(&raw mut (*pending).length, get(&raw const (*ask).argv_length));
+        put(&raw mut (*pending).words, get(&raw const (*ask).argc));
+        kernel::copy((&raw mut (*pending).bytes).cast(), ARGV as u32, (&raw const (*ask).argv) as u64)
+    };
+    // SAFETY: a map value.
+    let (argc, domain) = unsafe { (get(&raw const (*ask).argc), get(&raw const (*ask).domain)) };
+    if !copied || !note(scratch, pending, argc) {
+        return false;
+    }
+    walk(arena, pending, scratch, domain);
+    // SAFETY: a map value.
+    unsafe { put(&raw mut (*pending).levels, 0) };
+    true
 }
 
 /// Reads the new image's argv: the strings lie one after the other below `bprm->exec`.

@@ -126,7 +126,7 @@ fn link(program: Option<&mut Program>) -> Result<FdLink, ProgramError> {
 }
 
 /// The kernel's reason, with the end of the verifier's log, which is where it says what it minds.
-fn explain(error: &ProgramError) -> String {
+pub(super) fn explain(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();

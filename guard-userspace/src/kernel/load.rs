@@ -192,6 +192,15 @@ impl Kernel {
         Ok(Self { pins, maps, hooks, adopted: false, build, template: Some(template) })
     }
 
+    /// The object with its maps and none of its programs.
+    pub(super) fn unattached(pins: Pins, words: &[(&'static str, u64)]) -> Result<(Ebpf, Self), LoadError> {
+        let build = build_id();
+        let (object, maps, template) = load_object(&pins, &build, words)?;
+        let kernel =
+            Self { pins, maps, hooks: BTreeMap::new(), adopted: false, build, template: Some(template) };
+        Ok((object, kernel))
+    }
+
     /// Opens what is pinned without loading anything, for `guard status` and for a daemon of the same build.
     pub fn adopt(pins: &Pins, build: &str) -> Option<Self> {
         let hooks = pinned_hooks(pins, build);
