@@ -28,6 +28,5 @@ pub const RING_BYTES: u32 = 8 << 20;
 pub const SEEN: u32 = 65_536;
 /// Launchers known by inode.
 pub const LAUNCHERS: u32 = 64;
-/// Tasks that can have found their storage busy, on kernels where it can be; one more waits for nobody and is
-/// refused.
+/// Living tasks that can have found their storage busy, on kernels where it can be: room for each is set aside.
 pub const SPARES: u32 = 1024;

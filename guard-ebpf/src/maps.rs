@@ -160,8 +160,8 @@ maps! {
     /// An exec that waits for its argv, one for each task that needs it.
     EXECS: Map<TASK_STORAGE, i32, Pending, 0, NO_PREALLOC>;
     /// What stands in for the two above where they can be busy: see `storage`.
-    SPARE_SCRATCH: Map<HASH, u64, Scratch, { limits::SPARES as usize }, NO_PREALLOC>;
-    SPARE_EXECS: Map<HASH, u64, Pending, { limits::SPARES as usize }, NO_PREALLOC>;
+    SPARE_SCRATCH: Map<HASH, u64, Scratch, { limits::SPARES as usize }, 0>;
+    SPARE_EXECS: Map<HASH, u64, Pending, { limits::SPARES as usize }, 0>;
     /// Never written: what a spare begins with.
     BLANK_SCRATCH: Map<ARRAY, u32, Scratch, 1, 0>;
     BLANK_EXEC: Map<ARRAY, u32, Pending, 1, 0>;

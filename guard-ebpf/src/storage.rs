@@ -94,12 +94,27 @@ fn exec_or_spare(task: Ptr, create: bool) -> *mut Pending {
     spared(&EXECS, &SPARE_EXECS, &BLANK_EXEC, task, create)
 }
 
-/// Once a task has had to take a spare it keeps to it, so that all that is said of one call lies in one place. A
-/// spare outlives its task; whoever has its address next finds old bytes in it, as in any room.
+/// A task that goes needs no spare any more.
+#[inline(always)]
+pub(crate) fn give_back(task: Ptr) {
+    if off!(STORAGE_BUSY) == 0 {
+        return;
+    }
+    let key = task as u64;
+    if !SPARE_SCRATCH.get(&key).is_null() {
+        SPARE_SCRATCH.delete(&key);
+    }
+    if !SPARE_EXECS.get(&key).is_null() {
+        SPARE_EXECS.delete(&key);
+    }
+}
+
+/// Once a task has had to take a spare it keeps to it, so that all that is said of one call lies in one place. One that
+/// is taken on the very way out outlives its task; whoever has its address next finds old bytes in it, as in any room.
 #[inline(always)]
 fn spared<T, const K: usize, const N: usize, const F: usize, const S: usize, const G: usize>(
     map: &'static Map<K, i32, T, N, F>,
-    spares: &'static Map<S, u64, T, G, 1>,
+    spares: &'static Map<S, u64, T, G, 0>,
     blank: &'static Map<2, u32, T, 1, 0>,
     task: Ptr,
     create: bool,

@@ -14,6 +14,7 @@ use crate::emit::{self, Process, TAIL, What, emit};
 use crate::judge::Arena;
 use crate::kernel::{self, Ptr, follow, get, load, off, put};
 use crate::object::{self, End, HEAD, Place, Scratch};
+use crate::storage;
 use crate::subject;
 
 const CLONE_PARENT: u64 = 0x8000;
@@ -121,12 +122,10 @@ pub(crate) fn forked(child: Ptr, flags: u64) -> bool {
     if !subject::has_storage(child) {
         return false;
     }
-    let label = subject::label_of(child);
-    if label.is_null() {
+    let mut label = subject::NO_LABEL;
+    if !subject::own_label(child, &mut label) {
         return false;
     }
-    // SAFETY: not null, a label in task storage.
-    let label: Label = unsafe { *label };
     if flags & CLONE_THREAD == 0 && counts(&label) {
         let parent = if flags & CLONE_PARENT == 0 {
             load(kernel::current(), off!(TASK_TGID))
@@ -158,19 +157,15 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     if !subject::has_storage(task) && !subject::has_storage(leader) {
         return 0;
     }
+    storage::give_back(task);
     // Not the last thread. Two that go together may both be the last; the reader of the events knows.
     if load::<u32>(follow(task, off!(TASK_SIGNAL)), off!(SIGNAL_LIVE)) != 0 {
         return 0;
     }
-    let mut label = subject::label_of(task);
-    if label.is_null() {
-        label = subject::label_of(leader);
-    }
-    if label.is_null() {
+    let mut label = subject::NO_LABEL;
+    if !subject::own_label(task, &mut label) && !subject::own_label(leader, &mut label) {
         return 0;
     }
-    // SAFETY: not null, a label in task storage.
-    let label: Label = unsafe { *label };
     if counts(&label) {
         let parent = load(follow(task, off!(TASK_REAL_PARENT)), off!(TASK_TGID));
         let status = u64::from(load::<u32>(task, off!(TASK_EXIT_CODE)));

@@ -316,24 +316,29 @@ pub fn facts() -> Result<usize, LoadError> {
 /// Loads one LSM program, attaches it to nothing, and lets it go: the only proof that a kernel takes them.
 pub fn probe() -> Result<(), LoadError> {
     let words = checks::words(&Btf::vmlinux()?)?;
-    let mut loader = EbpfLoader::new();
-    loader.allow_unsupported_maps();
-    for (name, value) in &words {
-        loader.override_global(name, value, true);
-    }
+    let mut loader = loader(&words);
     let mut object = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
     attach::probe(&mut object)
+}
+
+fn loader<'w>(words: &'w [(&'static str, u64)]) -> EbpfLoader<'w> {
+    let mut loader = EbpfLoader::new();
+    loader.allow_unsupported_maps();
+    for (name, value) in words {
+        loader.override_global(name, value, true);
+    }
+    if !words.contains(&("STORAGE_BUSY", 1)) {
+        // No spare is ever needed there, and each is set aside beforehand.
+        loader.map_max_entries("SPARE_SCRATCH", 1).map_max_entries("SPARE_EXECS", 1);
+    }
+    loader
 }
 
 type Loaded = (Ebpf, BTreeMap<&'static str, OwnedFd>, OwnedFd);
 
 fn load_object(pins: &Pins, build: &str, words: &[(&'static str, u64)]) -> Result<Loaded, LoadError> {
     pins.prepare(build).map_err(|source| pin_error("make", pins.root(), source))?;
-    let mut loader = EbpfLoader::new();
-    loader.allow_unsupported_maps();
-    for (name, value) in words {
-        loader.override_global(name, value, true);
-    }
+    let mut loader = loader(words);
     for name in PINNED {
         loader.map_pin_path(name, pins.map(name));
     }
