@@ -14,6 +14,15 @@ use nix::time::{ClockId, clock_gettime};
 /// Records of one batch, as the daemon writes them.
 const BATCH: u64 = 4096;
 const BATCHES: u64 = 400;
+
+/// Fewer for a tool that counts instructions:
+///
+/// `BATCHES=10 valgrind --tool=callgrind target/release/deps/audit_speed-… --ignored one_core`, once with 10 and once with
+/// 20; the difference over 40,960 is one record. Valgrind's processor has no SHA instructions: take
+/// `compress256` from it, for which a real one needs 100 instructions for each 64 bytes.
+fn batches() -> u64 {
+    std::env::var("BATCHES").map_or(BATCHES, |text| text.parse().unwrap())
+}
 /// What one core must do in a second.
 const WANTED: f64 = 500_000.0;
 
@@ -28,7 +37,7 @@ fn one_core_chains_half_a_million_records_a_second() {
         .collect();
     let mut out = Vec::new();
     let (start, cpu) = (Instant::now(), cpu_seconds());
-    for batch in 0..BATCHES {
+    for batch in 0..batches() {
         out.clear();
         for (n, entry) in entries.iter().enumerate() {
             let mut entry = entry.clone();
@@ -39,13 +48,13 @@ fn one_core_chains_half_a_million_records_a_second() {
     }
     log.checkpoint().unwrap();
     let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-    let records = (BATCH * BATCHES) as f64;
+    let records = (BATCH * batches()) as f64;
     println!(
         "{:.0} records in a second of one core, {:.0} in a second by the clock",
         records / cpu,
         records / wall
     );
-    assert!(records / cpu >= WANTED, "{:.0} records/s", records / cpu);
+    assert!(records / cpu >= WANTED || batches() < BATCHES, "{:.0} records/s", records / cpu);
 }
 
 /// What this process has used of its cores, the kernel's work for it included.

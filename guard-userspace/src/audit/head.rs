@@ -6,7 +6,7 @@ use std::path::Path;
 use ed25519_dalek::SigningKey;
 use serde::Deserialize;
 
-use super::line::{push_number, push_text};
+use super::line::{key, push_number, push_text};
 use super::{Genesis, Hash, files, seal, timestamp};
 
 /// A place in the log: its last line when this was written.
@@ -64,14 +64,14 @@ impl Head {
 
     pub(super) fn write(&self, directory: &Path, key: &SigningKey, host: &str, time: u64) -> io::Result<()> {
         let mut line = b"{\"kind\":\"head\"".to_vec();
-        push_number(&mut line, "format", super::identity::FORMAT);
-        push_text(&mut line, "host", host);
-        push_text(&mut line, "time", &timestamp(time));
-        push_text(&mut line, "genesis", &self.genesis.to_string());
-        push_number(&mut line, "segment", self.segment);
-        push_number(&mut line, "lines", self.lines);
-        push_number(&mut line, "record", self.record);
-        push_text(&mut line, "hash", &self.hash.to_string());
+        push_number(&mut line, key!("format"), super::identity::FORMAT);
+        push_text(&mut line, key!("host"), host);
+        push_text(&mut line, key!("time"), &timestamp(time));
+        push_text(&mut line, key!("genesis"), &self.genesis.to_string());
+        push_number(&mut line, key!("segment"), self.segment);
+        push_number(&mut line, key!("lines"), self.lines);
+        push_number(&mut line, key!("record"), self.record);
+        push_text(&mut line, key!("hash"), &self.hash.to_string());
         line.push(b'}');
         seal::sign(&mut line, key);
         line.push(b'\n');

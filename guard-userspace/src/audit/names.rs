@@ -7,6 +7,7 @@ use guard_common::abi::{Action, Mode, Reason, Verdict};
 use guard_common::table::Answer;
 use sha2::{Digest as _, Sha256};
 
+use super::fast::FastMap;
 use super::reasons::sentence;
 use super::seal;
 use crate::compile::explain::{Cause as Found, Question};
@@ -85,7 +86,7 @@ type Key = (u64, u32, u8, u32, Reason, Action, Mode, Verdict);
 pub struct PlanNames {
     /// Without their arenas.
     plans: BTreeMap<u64, Plan>,
-    causes: HashMap<Key, Arc<Cause>>,
+    causes: FastMap<Key, Arc<Cause>>,
     digests: HashMap<String, String>,
 }
 

@@ -1,12 +1,12 @@
 //! Which program a process runs, as the kernel told: by exec, and by fork from its parent.
 
-use std::collections::HashMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use guard_common::abi::EventKind;
 
+use super::fast::FastMap;
 use crate::events::Event;
 
 /// Processes remembered; beyond, all are forgotten, and procfs is asked for those that live.
@@ -22,7 +22,7 @@ struct Program {
 /// Programs by process.
 #[derive(Debug, Default)]
 pub(super) struct Programs {
-    by_pid: HashMap<u32, Program>,
+    by_pid: FastMap<u32, Program>,
 }
 
 impl Programs {

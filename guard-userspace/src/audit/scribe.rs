@@ -12,6 +12,7 @@ use guard_common::abi::{Action, EventFlags, EventKind};
 use sha2::{Digest as _, Sha256};
 
 use super::clock::Clock;
+use super::fast::FastMap;
 use super::names::{Cause, Names, Who};
 use super::programs::Programs;
 use super::record::{Argv, Body, EventRecord, Record, Value};
@@ -52,7 +53,7 @@ pub struct Scribe<N> {
     /// By session: what is known of it, without a cgroup.
     sessions: HashMap<u64, Who>,
     /// By session and cgroup.
-    whos: HashMap<(u64, u64), Arc<Who>>,
+    whos: FastMap<(u64, u64), Arc<Who>>,
     cgroups: Cgroups,
     programs: Programs,
     lives: Sessions,
@@ -73,7 +74,7 @@ impl<N: Names> Scribe<N> {
             sequences: Sequences::default(),
             gaps: Vec::new(),
             sessions: HashMap::new(),
-            whos: HashMap::new(),
+            whos: FastMap::default(),
             cgroups: Cgroups { root: cgroups.to_owned(), paths: HashMap::new() },
             programs: Programs::default(),
             lives: Sessions::default(),

@@ -140,11 +140,11 @@ fn shape(out: &mut Vec<u8>, entry: &Entry<'_>) {
         ("rule", &entry.rule),
         ("reason_code", &entry.reason_code),
     ];
-    for (key, value) in parts {
-        line::push_plain(out, key, value);
+    for (name, value) in parts {
+        line::push_plain(out, &format!(",\"{name}\":"), value);
     }
     if let Some(candidate) = &entry.candidate_verdict {
-        line::push_plain(out, "candidate_verdict", candidate);
+        line::push_plain(out, line::key!("candidate_verdict"), candidate);
     }
     out.push(b'}');
 }
