@@ -1,6 +1,8 @@
 //! The audit log, seen from outside: what it says is what happened.
 
 mod log;
+mod names;
+mod storm;
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -18,8 +20,17 @@ use super::stage::Stage;
 use super::sys;
 use log::{of, records, until};
 
-pub(super) const TESTS: &[Test] =
-    &[Test::new("every short program leaves its fork, its image, its argv and its end", lineage).within(200)];
+pub(super) const TESTS: &[Test] = &[
+    Test::new("every short program leaves its fork, its image, its argv and its end", lineage).within(200),
+    Test::new("no name of an agent's choice forges a record or is cut", names::hostile).within(200),
+    Test::new("a jump of the clock is told, and the order of records stays", names::clock).within(200),
+    Test::new("two agents' storms of opens, connects and programs lose nothing", storm::nothing_is_lost)
+        .within(400),
+    Test::new("while the daemon is stalled every effect is recorded and every loss counted", storm::stalled)
+        .within(300),
+    Test::new("when the daemon is killed what was tried is recorded or counted as lost", storm::killed)
+        .within(300),
+];
 
 /// Records every decision.
 pub(super) const POLICY: &str = "version: 1
