@@ -14,7 +14,7 @@ mod verdict;
 pub use action::{Action, Op};
 pub use ask::Ask;
 pub use boundary::{BoundaryItem, CAPS_KEPT, CAPS_LENT, Capability};
-pub use config::{Control, InodeKey};
+pub use config::{BudgetKey, BudgetWord, Control, GroupKey, Held, InodeKey, Ruling, RulingKey};
 pub use event::{Event, EventFlags, EventKind};
 pub use reason::Reason;
 pub use stats::Site;

@@ -30,3 +30,13 @@ pub const SEEN: u32 = 65_536;
 pub const LAUNCHERS: u32 = 64;
 /// Living tasks that can have found their storage busy, on kernels where it can be: room for each is set aside.
 pub const SPARES: u32 = 1024;
+/// Processes of several threads that a sandbox has moved.
+pub const GROUPS: u32 = 16_384;
+/// Threads that can be held at a time; the policies' bounds are lower.
+pub const HELD: u32 = 4096;
+/// Answers that nobody has taken yet.
+pub const RULINGS: u32 = 8192;
+/// Budgets that are spent from, one for each session and rule that throttles.
+pub const BUDGETS: u32 = 65_536;
+/// Operations that were paid for or approved, remembered for what follows from them.
+pub const PASSED: u32 = 16_384;

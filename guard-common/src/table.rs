@@ -12,10 +12,11 @@
 //! profiles and budgets, the automata.
 
 use crate::abi::{Action, Verdict};
+use crate::budget::Budget;
 use crate::limits::{ARENA_MASK, POLICIES_PER_DOMAIN};
 
 /// First half: a magic that no zeroed or foreign map has; second half: the version of this layout.
-pub const MAGIC: u64 = 0x6775_6172_6400_0002;
+pub const MAGIC: u64 = 0x6775_6172_6400_0003;
 /// Words that a row can reach from its state: the header, then one for each byte.
 pub const ROW_WORDS: u32 = 257;
 /// Header words, behind the dead state's row.
@@ -135,22 +136,33 @@ pub fn enter<W: Words + ?Sized>(words: &W, above: u32, own: Answer) -> u32 {
 /// Entries in a word of the table of [`enter`].
 pub const JOINS_IN_WORD: u32 = 4;
 
-/// A throttle's budget: one call in each `interval`, and as many at once as fit into `burst`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Budget {
-    /// Nanoseconds; 0 only where the arena holds no such budget, and then nothing fits into it.
-    pub interval: u64,
-    /// Nanoseconds: the interval times the calls that may come at once.
-    pub burst: u64,
-}
-
 /// The budget behind an answer of the n-th joined policy that says [`Verdict::Throttle`]: such an answer
 /// carries the budget's number where a sandbox carries its profile.
 #[inline(always)]
 pub fn budget<W: Words + ?Sized>(words: &W, domain: u32, n: u32, answer: Answer) -> Budget {
-    let row = words.word(domain_at(domain) + domain::BUDGETS + n) as u32 + answer.profile() as u32 * 2;
-    Budget { interval: words.word(row), burst: words.word(row + 1) }
+    budget_from(words, budget_at(words, domain, n, answer))
 }
+
+/// Where the arena holds that budget.
+#[inline(always)]
+pub fn budget_at<W: Words + ?Sized>(words: &W, domain: u32, n: u32, answer: Answer) -> u32 {
+    let row = words.word(domain_at(domain) + domain::BUDGETS + n) as u32;
+    row + answer.profile() as u32 * BUDGET_WORDS
+}
+
+/// The budget that the arena holds there.
+#[inline(always)]
+pub fn budget_from<W: Words + ?Sized>(words: &W, at: u32) -> Budget {
+    Budget {
+        interval: words.word(at),
+        burst: words.word(at + 1),
+        window: words.word(at + 2),
+        rule: words.word(at + 3),
+    }
+}
+
+/// Words of a budget in the arena.
+pub const BUDGET_WORDS: u32 = 4;
 
 /// What a state says of the bytes that led to it: everything the kernel needs, in one word that compares by
 /// strictness first and lowest rule second, so that a join is a maximum.

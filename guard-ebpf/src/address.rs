@@ -8,7 +8,7 @@ use crate::kernel::{self, Ptr, follow, get, load, member, off, put};
 use crate::object::{HEAD, Scratch};
 
 const AF_UNSPEC: u16 = 0;
-const AF_UNIX: u16 = 1;
+pub(crate) const AF_UNIX: u16 = 1;
 pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
 const AF_NETLINK: u16 = 16;

@@ -83,6 +83,17 @@ pub(crate) fn covers(approval: *const Approval, generation: u64, domain: u32, pe
     how == How::Accepts as u32 || (key.0[2] == peer.0[2] && key.0[1] == peer.0[1] && key.0[0] == peer.0[0])
 }
 
+/// Was it made for the same domain and peer, under whatever generation? What was paid for once is paid for.
+#[inline(always)]
+pub(crate) fn knew(approval: *const Approval, domain: u32, peer: Key) -> bool {
+    if approval.is_null() {
+        return false;
+    }
+    // SAFETY: not null, an approval in socket storage.
+    let (of, key) = unsafe { (get(&raw const (*approval).domain), get(&raw const (*approval).key)) };
+    of == domain && key.0[2] == peer.0[2] && key.0[1] == peer.0[1] && key.0[0] == peer.0[0]
+}
+
 /// Remembers an approval. Without memory for it the next send is decided anew.
 #[inline(always)]
 pub(crate) fn grant(sk: Ptr, generation: u64, domain: u32, how: How, key: Key) {

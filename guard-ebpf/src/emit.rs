@@ -16,7 +16,7 @@ use crate::object::{HEAD, Scratch};
 use crate::subject;
 
 /// The part of an event that its caller knows.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(crate) struct What {
     pub(crate) session: u64,

@@ -30,19 +30,25 @@ pub(crate) use argv::{Pending, judge_words};
 pub(crate) use inherited::{Approved, REMEMBERED};
 
 use guard_common::abi::{Action, BoundaryItem, CAPS_KEPT, EventFlags, EventKind, Op, Reason, Site, Verdict};
+use guard_common::decide::Decision;
 use guard_common::table::{self, Answer, DomainFlags, Words};
 
 use crate::emit::{self, What, emit};
-use guard_common::decide::Decision;
-
 use crate::judge::{self, Arena, pointer, weigh};
-use crate::kernel::{self, Ptr, count, follow, load, member, off};
+use crate::kernel::{self, Ptr, count, follow, get, load, member, off};
 use crate::maps::SEEN;
 use crate::object::{self, End, Place, Scratch};
 use crate::subject::Subject;
+use crate::{budget, confine, hold, passed};
 
 /// Operation not permitted.
 pub(crate) const EPERM: i32 = 1;
+
+/// Try again: over a budget.
+const EAGAIN: i32 = 11;
+
+/// The kernel's own: make the call again, once the signal that is pending has been dealt with.
+pub(crate) const ERESTARTNOINTR: i32 = 513;
 
 /// Cross-device link: what a rename across file systems says, upon which programs copy instead.
 pub(crate) const EXDEV: i32 = 18;
@@ -55,6 +61,10 @@ fn returned(code: i64) -> i32 {
         0
     } else if code == i64::from(-EXDEV) {
         -EXDEV
+    } else if code == i64::from(-EAGAIN) {
+        -EAGAIN
+    } else if code == i64::from(-ERESTARTNOINTR) {
+        -ERESTARTNOINTR
     } else {
         -EPERM
     }
@@ -69,10 +79,28 @@ fn pack(subject: Subject, action: Action, op: Op) -> u64 {
 /// In a case: the object is an address or an abstract name, not a path.
 const ADDRESS: u64 = 1 << 48;
 
+/// In a case: a budget was charged for this before.
+const PAID: u64 = 1 << 49;
+/// In a case: the operation has more questions to come.
+pub(crate) const PART: u64 = 1 << 50;
+/// In a case: the call could not be made again from its beginning.
+pub(crate) const NO_HOLD: u64 = 1 << 51;
+/// In a case: whoever asks will read argv before the call is held.
+pub(crate) const ARGV_FIRST: u64 = 1 << 52;
+
+/// What a decision says that waits for argv to be read; no return code.
+pub(crate) const ASK_ARGV: i64 = 1;
+
 /// Decides one action on a place of the file tree.
 #[inline(always)]
 pub(crate) fn place(subject: Subject, action: Action, op: Op, at: Place) -> i32 {
-    returned(judge_place(subject.task, at.mount, at.dentry, pack(subject, action, op), subject.session))
+    returned(question(subject, action, op, at, 0))
+}
+
+/// The same with more to say about the case; what comes back is no return code yet.
+#[inline(always)]
+pub(crate) fn question(subject: Subject, action: Action, op: Op, at: Place, more: u64) -> i64 {
+    judge_place(subject.task, at.mount, at.dentry, pack(subject, action, op) | more, subject.session)
 }
 
 #[inline(never)]
@@ -90,10 +118,11 @@ fn judge_place(task: Ptr, mount: Ptr, dentry: Ptr, case: u64, session: u64) -> i
         }
     }
     let end = object::ended(object::spell(scratch, task, at.mount_address(), at.root(), dentry as u64));
+    passed::about(scratch, dentry as u64);
     judge_end(task, scratch, arena, case, session, end, digest(dentry, session))
 }
 
-/// Decides under one name of a file; negative if the file has no name through this mount.
+/// Decides under one name of a file: 0 or an error number, negative if the file has no name through this mount.
 #[inline(always)]
 fn decide_spelt(
     task: Ptr,
@@ -108,9 +137,9 @@ fn decide_spelt(
     if end == End::NoPath {
         return -1;
     }
-    let Some(arena) = Arena::live() else { return 1 };
-    let refused = judge_end(task, scratch, arena, case, session, end, 0);
-    i64::from(refused != 0)
+    let Some(arena) = Arena::live() else { return i64::from(EPERM) };
+    passed::about(scratch, dentry);
+    -judge_end(task, scratch, arena, case, session, end, 0)
 }
 
 /// Decides once the walk has ended, one way or another.
@@ -174,16 +203,47 @@ fn number(dentry: Ptr) -> u64 {
 /// and records it. `reason` carries a digest of the object in its high half.
 #[inline(never)]
 pub(crate) fn settle(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, reason: u64) -> i64 {
-    if scratch.is_null() {
+    // In steps with frames of their own, because the stack is short.
+    let next = prepare(scratch, case, session, reason);
+    if next == NOT_FINAL {
+        return 0;
+    }
+    if next == WAITS_FOR_ARGV {
+        return ASK_ARGV;
+    }
+    if next == REFUSED {
         return -i64::from(EPERM);
     }
-    let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
+    let told = if next == CARRY_OUT { carry_out(task, scratch, case) } else { 0 };
+    finish(task, scratch, case, reason >> 32 | (told & 1) << 32)
+}
+
+/// What comes after [`prepare`].
+const FINISH: u64 = 0;
+const CARRY_OUT: u64 = 1;
+const NOT_FINAL: u64 = 2;
+const WAITS_FOR_ARGV: u64 = 3;
+const REFUSED: u64 = 4;
+
+/// Puts the facts into the scratch space, and says what comes next.
+#[inline(never)]
+fn prepare(scratch: *mut Scratch, case: u64, session: u64, reason: u64) -> u64 {
+    if scratch.is_null() {
+        return REFUSED;
+    }
+    let Some(arena) = Arena::live() else { return REFUSED };
     let domain = case as u32;
     let flags = arena.flags(domain);
     let why = reason as u16;
     let decision = judge::decision(scratch);
     let decided = why == 0 || reason & DECIDED != 0;
-    let mut facts = if decided { from_decision(&decision) } else { fault(flags, why) };
+    // SAFETY: not null, a map value that is the task's own.
+    let facts = unsafe { &mut (*scratch).what };
+    if decided {
+        decided_by(facts, &decision);
+    } else {
+        fault(facts, flags, why);
+    }
     if why != 0 && decided && facts.reason == Reason::Default as u16 {
         facts.reason = why;
     }
@@ -194,27 +254,113 @@ pub(crate) fn settle(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, 
     facts.op = (case >> 40) as u8;
     facts.detail = reason >> 32;
     facts.flags |= if case & ADDRESS != 0 { EventFlags::ADDRESS } else { 0 };
-    if decision.needs_args && decided && facts.errno == 0 {
-        // Not final: argv speaks next, and then it is recorded.
+    // SAFETY: as above.
+    facts.tail = unsafe { get(&raw const (*scratch).shown) } as u32;
+    if !decided {
+        return FINISH;
+    }
+    let verdict = decision.verdict();
+    if decision.needs_args && verdict != Verdict::Block {
+        // argv speaks next, and then it is recorded.
+        return NOT_FINAL;
+    }
+    if case & ARGV_FIRST != 0 && verdict == Verdict::Escalate {
+        return WAITS_FOR_ARGV;
+    }
+    if verdict == Verdict::Allow || verdict == Verdict::Block { FINISH } else { CARRY_OUT }
+}
+
+/// Counts and records what the scratch space says was done, and gives the call's return value. `object` is the object's
+/// digest, with a bit above it if there must be a record.
+#[inline(never)]
+fn finish(task: Ptr, scratch: *mut Scratch, case: u64, object: u64) -> i64 {
+    let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
+    if scratch.is_null() {
+        return -i64::from(EPERM);
+    }
+    let flags = arena.flags(case as u32);
+    // SAFETY: not null, a map value that is the task's own.
+    let facts = unsafe { &mut (*scratch).what };
+    tally(facts);
+    let quiet = facts.errno == 0 && facts.flags & EventFlags::SHADOWED == 0 && object >> 32 == 0;
+    if quiet && !records(flags, facts, object & 0xffff_ffff) {
         return 0;
     }
-    tally(&facts);
-    if facts.errno == 0 && facts.flags & EventFlags::SHADOWED == 0 && !records(flags, &facts, reason >> 32) {
-        return 0;
+    let code = facts.errno;
+    if code == -ERESTARTNOINTR {
+        // The call has not returned anything yet.
+        facts.errno = 0;
     }
-    if emit(task, scratch, &raw const facts) == 0
-        && facts.errno == 0
+    if emit(task, scratch, &raw const *facts) == 0
+        && code == 0
         && !flags.has(DomainFlags::LOSS_ALLOWS)
         && !flags.has(DomainFlags::SHADOW)
     {
         return -i64::from(EPERM);
     }
-    i64::from(facts.errno)
+    i64::from(code)
 }
 
-/// The facts of a decision that the policy made.
+/// Does what the verdict in the scratch space asks for, if it is one between yes and no. Not 0 if that is worth a
+/// record whatever the audit settings.
+#[inline(never)]
+fn carry_out(task: Ptr, scratch: *mut Scratch, case: u64) -> u64 {
+    let Some(arena) = Arena::live() else { return 0 };
+    if scratch.is_null() {
+        return 0;
+    }
+    let decision = judge::decision(scratch);
+    // SAFETY: not null, a map value that is the task's own.
+    let facts = unsafe { &mut (*scratch).what };
+    let n = u32::from(decision.policy);
+    match decision.verdict() {
+        Verdict::Allow | Verdict::Block => {}
+        Verdict::Escalate => {
+            if passed::covers(scratch, case, &decision) {
+                facts.errno = 0;
+                facts.reason = Reason::Approved as u16;
+            } else if hold::hold(task, scratch, case, hold::digest(task, scratch, case)) != 0 {
+                passed::leave(scratch, case, &decision);
+                return 1;
+            }
+        }
+        Verdict::Sandbox => {
+            let unit = arena.word(table::domain_at(case as u32) + table::domain::POLICIES + n) as u32;
+            let profile = decision.answer.profile();
+            let entered = if facts.action == Action::Exec as u8 {
+                // An exec that fails moves nobody; one that succeeds is born inside.
+                u64::from(confine::bear(scratch, facts.generation, unit, profile))
+            } else {
+                confine::confine(task, case as u32, unit, u32::from(profile))
+            };
+            if entered == 0 {
+                facts.errno = -EPERM;
+                facts.reason = Reason::NoSandbox as u16;
+            }
+            // Where it was already, nothing has happened.
+            return u64::from(entered != u64::from(facts.domain));
+        }
+        Verdict::Throttle => {
+            if case & PAID != 0 || passed::covers(scratch, case, &decision) {
+                return 0;
+            }
+            let at = table::budget_at(&arena, case as u32, n, decision.answer);
+            let wait = budget::spend(pointer(arena), at, facts.session);
+            if wait == 0 {
+                passed::leave(scratch, case, &decision);
+            } else {
+                facts.errno = -EAGAIN;
+                facts.reason = Reason::OverBudget as u16;
+                facts.detail = wait;
+            }
+        }
+    }
+    0
+}
+
+/// The facts of a decision that the policy made. Field by field: a whole one would be put together on the stack.
 #[inline(always)]
-fn from_decision(decision: &Decision) -> What {
+fn decided_by(facts: &mut What, decision: &Decision) {
     let answer = decision.answer;
     let verdict = decision.verdict();
     let shadow = if decision.shadow.is_none() { 0 } else { decision.shadow.0 };
@@ -224,55 +370,38 @@ fn from_decision(decision: &Decision) -> What {
         Answer::RULE_GATEWAY => Reason::Gateway,
         _ => Reason::Rule,
     };
-    let errno = match verdict {
-        Verdict::Allow => 0,
-        // Their place; until they are built, what is not a plain yes is a no.
-        Verdict::Throttle | Verdict::Sandbox | Verdict::Escalate | Verdict::Block => -EPERM,
+    facts.errno = match verdict {
+        Verdict::Allow | Verdict::Throttle | Verdict::Sandbox => 0,
+        // A no, until it has been held and answered.
+        Verdict::Escalate | Verdict::Block => -EPERM,
     };
-    What {
-        session: 0,
-        generation: 0,
-        detail: 0,
-        domain: 0,
-        errno,
-        answer: answer.0,
-        shadow,
-        reason: reason as u16,
-        policy: u16::from(decision.policy) | u16::from(decision.shadow_policy) << 8,
-        kind: EventKind::Decision as u8,
-        action: 0,
-        op: 0,
-        verdict: verdict as u8,
-        flags: if shadow != 0 { EventFlags::SHADOWED } else { 0 },
-        tail: 0,
-    }
+    facts.answer = answer.0;
+    facts.shadow = shadow;
+    facts.reason = reason as u16;
+    facts.policy = u16::from(decision.policy) | u16::from(decision.shadow_policy) << 8;
+    facts.kind = EventKind::Decision as u8;
+    facts.tail = 0;
+    facts.verdict = verdict as u8;
+    facts.flags = if shadow != 0 { EventFlags::SHADOWED } else { 0 };
 }
 
 /// The facts of a decision that no rule made: blocked, unless the whole domain is in shadow mode.
 #[inline(always)]
-fn fault(flags: DomainFlags, reason: u16) -> What {
+fn fault(facts: &mut What, flags: DomainFlags, reason: u16) {
     let shadow = flags.has(DomainFlags::SHADOW);
-    What {
-        session: 0,
-        generation: 0,
-        detail: 0,
-        domain: 0,
-        errno: match (shadow, reason == Reason::OtherRules as u16) {
-            (true, _) => 0,
-            (false, true) => -EXDEV,
-            (false, false) => -EPERM,
-        },
-        answer: Answer::NONE.0,
-        shadow: 0,
-        reason,
-        policy: 0,
-        kind: EventKind::Decision as u8,
-        action: 0,
-        op: 0,
-        verdict: if shadow { Verdict::Allow as u8 } else { Verdict::Block as u8 },
-        flags: if shadow { EventFlags::SHADOWED } else { 0 },
-        tail: 0,
-    }
+    facts.errno = match (shadow, reason == Reason::OtherRules as u16) {
+        (true, _) => 0,
+        (false, true) => -EXDEV,
+        (false, false) => -EPERM,
+    };
+    facts.answer = Answer::NONE.0;
+    facts.shadow = 0;
+    facts.reason = reason;
+    facts.policy = 0;
+    facts.kind = EventKind::Decision as u8;
+    facts.tail = 0;
+    facts.verdict = if shadow { Verdict::Allow as u8 } else { Verdict::Block as u8 };
+    facts.flags = if shadow { EventFlags::SHADOWED } else { 0 };
 }
 
 #[inline(always)]
@@ -280,7 +409,19 @@ fn tally(facts: &What) {
     if facts.flags & EventFlags::SHADOWED != 0 {
         count(Site::ShadowHit);
     }
-    count(if facts.errno == 0 { Site::Allowed } else { Site::Blocked });
+    count(if facts.errno == 0 && facts.verdict == Verdict::Sandbox as u8 {
+        Site::Sandboxed
+    } else if facts.errno == 0 && facts.verdict == Verdict::Escalate as u8 {
+        Site::Escalated
+    } else if facts.errno == 0 {
+        Site::Allowed
+    } else if facts.errno == -EAGAIN {
+        Site::Throttled
+    } else if facts.errno == -ERESTARTNOINTR {
+        Site::Held
+    } else {
+        Site::Blocked
+    });
 }
 
 /// Whether an allowed call is recorded.
@@ -345,14 +486,16 @@ fn judge_boundary(task: Ptr, case: u64, session: u64, bit: u64, why: u64) -> i64
         return refuse(arena, case);
     }
     emit::no_object(scratch);
-    let mut facts = fault(flags, why as u16);
+    // SAFETY: not null, a map value that is the task's own.
+    let facts = unsafe { &mut (*scratch).what };
+    fault(facts, flags, why as u16);
     facts.session = session;
     facts.domain = domain;
     facts.generation = arena.word(table::AT_GENERATION);
     facts.action = Action::Boundary as u8;
     facts.op = (case >> 40) as u8;
     facts.detail = why >> 16;
-    tally(&facts);
-    emit(task, scratch, &raw const facts);
+    tally(facts);
+    emit(task, scratch, &raw const *facts);
     i64::from(facts.errno)
 }

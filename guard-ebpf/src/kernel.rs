@@ -156,6 +156,14 @@ pub(crate) fn add(word: *mut u64, amount: u64) -> u64 {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(word, amount) }
 }
 
+/// Puts `new` where `old` is, and says what was there and whether it was `old`.
+#[inline(always)]
+pub(crate) fn swap(word: *mut u64, old: u64, new: u64) -> (u64, bool) {
+    use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+    // SAFETY: the verifier proves that the word lies in a map value.
+    unsafe { atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, old, new) }
+}
+
 /// Hides a value's origin from the compiler, so that a mask the verifier needs is not optimised away.
 #[inline(always)]
 pub(crate) fn masked(value: u64, mask: u64) -> u64 {

@@ -7,7 +7,10 @@
 mod address;
 mod approval;
 mod ask;
+mod budget;
+mod confine;
 mod emit;
+mod hold;
 mod hooks;
 mod judge;
 mod judge_key;
@@ -15,6 +18,7 @@ mod kernel;
 mod maps;
 mod object;
 mod packet;
+mod passed;
 mod storage;
 mod subject;
 

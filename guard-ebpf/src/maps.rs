@@ -4,12 +4,16 @@ use core::ffi::c_void;
 use core::ptr;
 
 use aya_ebpf::helpers::generated as helpers;
-use guard_common::abi::{Ask, CgroupEntry, Control, InodeKey, Label, Site};
+use guard_common::abi::{
+    Ask, BudgetKey, BudgetWord, CgroupEntry, Control, GroupKey, Held, InodeKey, Label, Ruling, RulingKey,
+    Site,
+};
 use guard_common::limits;
 
 use crate::approval::Approval;
 use crate::hooks::Pending;
 use crate::object::Scratch;
+use crate::passed::Passed;
 
 /// A BTF-described map of any kind. aya's own types know neither task storage nor arrays of maps.
 #[repr(C)]
@@ -49,13 +53,25 @@ impl<const T: usize, K, V, const N: usize, const F: usize> Map<T, K, V, N, F> {
 
     #[inline(always)]
     pub(crate) fn set(&self, key: &K, value: &V) -> i64 {
+        self.update(key, value, 0)
+    }
+
+    /// Sets the value unless there is one.
+    #[inline(always)]
+    pub(crate) fn insert(&self, key: &K, value: &V) -> i64 {
+        const NOEXIST: u64 = 1;
+        self.update(key, value, NOEXIST)
+    }
+
+    #[inline(always)]
+    fn update(&self, key: &K, value: &V, flags: u64) -> i64 {
         // SAFETY: as in `get`, and the value has the map's size.
         unsafe {
             helpers::bpf_map_update_elem(
                 self.as_ptr(),
                 ptr::from_ref(key).cast(),
                 ptr::from_ref(value).cast(),
-                0,
+                flags,
             )
         }
     }
@@ -155,6 +171,10 @@ maps! {
     LAUNCHERS: Map<HASH, InodeKey, u32, { limits::LAUNCHERS as usize }, 0>;
     /// The label of a task.
     LABELS: Map<TASK_STORAGE, i32, Label, 0, NO_PREALLOC>;
+    /// Where processes of several threads were moved by a sandbox.
+    GROUPS: Map<HASH, GroupKey, u64, { limits::GROUPS as usize }, NO_PREALLOC>;
+    /// 1 once there was such a process: from then on threads look where theirs is.
+    MOVED: Map<ARRAY, u32, u64, 1, 0>;
     /// Room to spell a path, one for each task: a per-CPU buffer lets a preempting task overwrite it.
     SCRATCH: Map<TASK_STORAGE, i32, Scratch, 0, NO_PREALLOC>;
     /// An exec that waits for its argv, one for each task that needs it.
@@ -169,6 +189,14 @@ maps! {
     APPROVALS: Map<SK_STORAGE, i32, Approval, 0, { NO_PREALLOC | CLONE }>;
     /// Allows already recorded, for `allows: first`.
     SEEN: Map<LRU_HASH, u64, u64, { limits::SEEN as usize }, 0>;
+    /// Threads that are held.
+    HELD: Map<HASH, u32, Held, { limits::HELD as usize }, NO_PREALLOC>;
+    /// Answers to held calls. Most of them are for one call, which takes them away.
+    RULINGS: Map<HASH, RulingKey, Ruling, { limits::RULINGS as usize }, NO_PREALLOC>;
+    /// What is spent of the budgets of throttles.
+    BUDGETS: Map<HASH, BudgetKey, BudgetWord, { limits::BUDGETS as usize }, NO_PREALLOC>;
+    /// Files that were paid for, for what follows from having them open.
+    PASSED: Map<LRU_HASH, Passed, u64, { limits::PASSED as usize }, 0>;
     /// Events to the daemon.
     EVENTS: Map<RINGBUF, (), (), { limits::RING_BYTES as usize }, 0>;
     /// Sequence numbers of events, one for each CPU.

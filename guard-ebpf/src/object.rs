@@ -33,6 +33,26 @@ pub(crate) struct Scratch {
     pub(crate) decision: crate::judge::Outcome,
     /// See `hooks::inherited`.
     pub(crate) approved: [Approved; REMEMBERED],
+    /// What comes of the decision.
+    pub(crate) what: crate::emit::What,
+    /// See `passed`.
+    pub(crate) ticket: crate::passed::Ticket,
+    pub(crate) object: u64,
+    pub(crate) spent: u64,
+    /// See `hold`: the digest in the making, that of argv, the one of the argv that was approved, and that of an answer
+    /// that was not taken yet.
+    pub(crate) sip: crate::hold::Sip,
+    pub(crate) argv: u64,
+    pub(crate) granted: u64,
+    pub(crate) kept: u64,
+    /// Bytes of argv behind the object's end.
+    pub(crate) shown: u64,
+    /// Of an exec: 1 for the file itself, 2 for its interpreter.
+    pub(crate) level: u64,
+    /// See `confine`.
+    pub(crate) births: u64,
+    pub(crate) born_in: u64,
+    pub(crate) born: [u64; crate::confine::BORN],
     /// See `hooks::moves`.
     pub(crate) residuals: [u32; RESIDUALS],
     pub(crate) differ: u64,

@@ -8,6 +8,7 @@ use guard_common::abi::offsets::ABSENT;
 use guard_common::abi::{CgroupEntry, InodeKey, Label, LabelFlags, Site};
 use guard_common::limits::CGROUP_FILTER_BITS;
 
+use crate::confine;
 use crate::kernel::{self, Ptr, count, follow, load, member, off};
 use crate::maps::{CGROUP_FILTER, CGROUPS, CONTROL, LABELS, LAUNCHERS};
 use crate::storage;
@@ -18,6 +19,8 @@ pub(crate) struct Subject {
     pub(crate) task: Ptr,
     pub(crate) domain: u32,
     pub(crate) session: u64,
+    /// A sandbox has moved it.
+    pub(crate) boxed: bool,
 }
 
 /// The running task, if it is inside a domain.
@@ -33,7 +36,7 @@ pub(crate) fn inside() -> Option<Subject> {
     }
     let mut label = NO_LABEL;
     settled(task, &mut label);
-    counting(task, &label)
+    counting(task, &mut label)
 }
 
 /// No false no.
@@ -49,15 +52,27 @@ pub(crate) fn labelled() -> Option<Subject> {
     let task = kernel::current();
     let mut label = NO_LABEL;
     own_label(task, &mut label);
-    counting(task, &label)
+    counting(task, &mut label)
 }
 
 #[inline(always)]
-fn counting(task: Ptr, label: &Label) -> Option<Subject> {
+fn counting(task: Ptr, label: &mut Label) -> Option<Subject> {
     if label.domain == 0 || label.flags & LabelFlags::PENDING != 0 {
         return None;
     }
-    Some(Subject { task, domain: label.domain, session: label.session })
+    follow_group(task, label);
+    let boxed = label.flags & LabelFlags::SANDBOXED != 0;
+    Some(Subject { task, domain: label.domain, session: label.session, boxed })
+}
+
+/// Where another thread's sandbox has put the task's process counts for the task.
+#[inline(always)]
+fn follow_group(task: Ptr, label: &mut Label) {
+    let moved = confine::moved(task);
+    if moved != 0 {
+        label.domain = moved;
+        label.flags |= LabelFlags::SANDBOXED;
+    }
 }
 
 /// What a task outside has.
@@ -70,6 +85,9 @@ pub(crate) fn current_label() -> Label {
     let mut label = NO_LABEL;
     if may_be_inside(task) {
         settled(task, &mut label);
+        if label.domain != 0 {
+            follow_group(task, &mut label);
+        }
     }
     label
 }

@@ -37,6 +37,6 @@ pub use log::{Log, LogError, LogStatus, Opened, Options};
 pub use names::{Cause, Names, PlanNames, Who};
 pub use reasons::sentence;
 pub use record::{Argv, Body, EventRecord, Note, Record, Value};
-pub use scribe::{Host, Scribe};
+pub use scribe::{HeldCall, Host, Scribe};
 pub use seal::{Hash, hash};
 pub use sessions::{Life, populated};

@@ -1,5 +1,6 @@
 //! The command line: one subcommand per file.
 
+mod approvals;
 mod audit;
 mod daemon;
 mod doctor;
@@ -33,6 +34,9 @@ enum Command {
     Status(status::Args),
     /// Say what this host can enforce, and the mend for what it cannot
     Doctor(doctor::Args),
+    /// Show the calls that wait for an answer, and answer them
+    #[command(subcommand)]
+    Approvals(approvals::Command),
     /// Verify and ask the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -70,6 +74,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Daemon(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Doctor(args) => args.run(),
+        Command::Approvals(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Mode(args) => args.run(),
         Command::Learn(args) => args.run(),

@@ -1,6 +1,7 @@
 //! `guard daemon`: policies to the kernel, events to the log, and an eye on both.
 
 mod answer;
+mod holds;
 mod notify;
 mod policies;
 mod reader;
@@ -15,6 +16,9 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
+use holds::Holds;
+
+use crate::audit::Clock;
 use crate::compile::{IdMap, Plan};
 use crate::config::Settings;
 use crate::control::Server;
@@ -23,6 +27,9 @@ use crate::kernel::{self, Arenas, InstallError, Kernel, LoadError, Pins};
 pub use policies::{Loaded, PolicyError, load as load_policies};
 pub use reader::Reader;
 pub use state::{PolicyState, State};
+
+/// Ticks, of a second each, between looks at what old sessions have left.
+const SWEEP: u64 = 60;
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -83,6 +90,8 @@ struct Daemon {
     refused: Option<String>,
     /// Why the audit log cannot be written, while it cannot.
     unwritten: Option<String>,
+    /// Calls that wait for an answer.
+    holds: Holds,
 }
 
 /// Runs until told to stop.
@@ -95,13 +104,14 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let loaded = policies::load(&config.policies)?;
     let kernel = Kernel::start(config.pins.clone(), &config.cgroups)?;
     kernel
-        .set_control(&Control { daemon: std::process::id(), complete: 1 })
+        .set_control(&Control { daemon: std::process::id(), complete: 1, beat: 0 })
         .map_err(doing("tell the programs who the daemon is"))?;
     let own = std::env::current_exe().ok();
     kernel.register_launchers(own.as_deref()).map_err(doing("tell the programs who launches services"))?;
     let (generation, ids) = state::previous(&config, &kernel);
     let plan = loaded.compile(&ids, generation + 1)?;
-    let mut daemon = Daemon { config, kernel, plan, loaded, refused: None, unwritten: None };
+    let mut daemon =
+        Daemon { config, kernel, plan, loaded, refused: None, unwritten: None, holds: Holds::default() };
     // A log that cannot be kept is found out before anything is decided by these policies.
     let mut reader =
         Reader::open(&daemon.kernel, &daemon.config.state, &daemon.config.cgroups, &daemon.config.settings)?;
@@ -110,6 +120,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     info!(generation = daemon.plan.generation, adopted = daemon.kernel.adopted, "enforcing");
     notify::ready();
     let served = daemon.serve(&mut reader, &mut server, &mut signals).await;
+    daemon.end_holds(&mut reader);
     let finished = reader.finish();
     if daemon.config.detach {
         daemon.kernel.pins().remove().map_err(doing("remove the pins"))?;
@@ -151,6 +162,7 @@ impl Daemon {
             .label_present(&self.config.cgroups, &governed)
             .map_err(doing("label the tasks that are inside already"))?;
         info!(generation = self.plan.generation, cgroups = governed.len(), labelled, "installed");
+        self.ask_again();
         if let Err(untold) = self.tell() {
             error!(error = %chain(&untold), "status cannot be told");
         }
@@ -191,6 +203,20 @@ impl Daemon {
         }
     }
 
+    /// Forgets what belongs to sessions that are over.
+    fn sweep(&self) {
+        let now = Clock::boottime().unwrap_or(0);
+        if let Err(error) = self.kernel.forget_budgets(now) {
+            warn!(%error, "budgets of old sessions could not be forgotten");
+        }
+        if let Err(error) = self.kernel.forget_rulings(now) {
+            warn!(%error, "answers that nobody took could not be forgotten");
+        }
+        if let Err(error) = self.kernel.forget_groups() {
+            warn!(%error, "moves of old processes could not be forgotten");
+        }
+    }
+
     async fn serve(
         &mut self,
         reader: &mut Reader,
@@ -200,15 +226,21 @@ impl Daemon {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         let mut stamp = policies::stamp(&self.config.policies);
         let mut told_ftrace = false;
+        let mut ticks = 0u64;
+        let mut often = tokio::time::interval(Duration::from_millis(250));
+        self.beat(Clock::boottime().unwrap_or(1));
         loop {
             tokio::select! {
                 ready = reader.readable() => ready?,
+                digested = self.holds.digested() => self.holds.note(digested),
+                _ = often.tick() => self.tend_holds(reader),
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hangup.recv() => self.reload(),
                 call = server.call() => self.answer(call, reader),
                 _ = tick.tick() => {
                     notify::alive();
+                    self.beat(Clock::boottime().unwrap_or(1));
                     let now = policies::stamp(&self.config.policies);
                     if now != stamp {
                         stamp = now;
@@ -223,9 +255,14 @@ impl Daemon {
                     reader.drain(&self.plan)?;
                     reader.end_sessions(&self.kernel);
                     reader.publish(&self.kernel, &self.plan, self.refused.is_some());
+                    ticks = ticks.wrapping_add(1);
+                    if ticks % SWEEP == 0 {
+                        self.sweep();
+                    }
                 }
             }
             reader.drain(&self.plan)?;
+            self.take_holds(reader);
             if self.unwritten.as_deref() != reader.refused() {
                 self.unwritten = reader.refused().map(str::to_owned);
                 if let Err(untold) = self.tell() {

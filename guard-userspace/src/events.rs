@@ -10,3 +10,6 @@ mod sequence;
 pub use address::{Peer, Protocol};
 pub use parse::{Corrupt, Event, Field, Flags};
 pub use sequence::{Gap, Sequences};
+
+#[cfg(test)]
+pub(crate) use parse::tests as parse_tests;

@@ -5,14 +5,17 @@ mod attach;
 pub mod btf;
 mod checks;
 mod govern;
+mod holds;
 pub mod hooks;
 mod install;
+mod leftovers;
 mod load;
 mod pins;
 mod symbols;
 
 pub use ask::Asker;
 pub use govern::Governed;
+pub use holds::go_on;
 pub use install::{Arenas, InstallError};
 pub use load::{HookState, Kernel, LoadError, build_id, facts, probe, refuse_old_kernels, refuse_unfit};
 pub use pins::Pins;

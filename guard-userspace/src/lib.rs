@@ -5,6 +5,7 @@
 //! it) → [`sinks`] and [`metrics`] (what others are told of it); [`daemon`] keeps it all going, [`control`] is how the commands speak with it, and [`status`] says what the kernel holds.
 #![deny(unsafe_code)]
 
+pub mod approvals;
 pub mod audit;
 pub mod compile;
 pub mod config;

@@ -26,6 +26,7 @@ mod shadow;
 mod stage;
 mod stress;
 mod sys;
+mod verdicts;
 
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         files::TESTS,
         net::TESTS,
         audit::TESTS,
+        verdicts::TESTS,
         boundary::TESTS,
         parity::TESTS,
         shadow::TESTS,

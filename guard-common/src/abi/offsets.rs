@@ -32,6 +32,7 @@ macro_rules! kernel_offsets {
             STORAGE_ELEM_DATA "bpf_local_storage_elem" "sdata" optional;
             STORAGE_DATA_MAP "bpf_local_storage_data" "smap" optional;
             STORAGE_DATA_BYTES "bpf_local_storage_data" "data" optional;
+            SIGNAL_THREADS "signal_struct" "nr_threads" required;
             CSS_SET_CGROUP "css_set" "dfl_cgrp" required;
             CGROUP_KN "cgroup" "kn" required;
             CGROUP_SELF "cgroup" "self" required;
@@ -54,6 +55,14 @@ macro_rules! kernel_offsets {
             INODE_SB "inode" "i_sb" required;
             INODE_INO "inode" "i_ino" required;
             INODE_MODE "inode" "i_mode" required;
+            INODE_SIZE "inode" "i_size" required;
+            INODE_CTIME "inode" "i_ctime" optional;
+            INODE_CTIME_HIDDEN "inode" "__i_ctime" optional;
+            INODE_CTIME_SECONDS "inode" "i_ctime_sec" optional;
+            INODE_CTIME_NANOSECONDS "inode" "i_ctime_nsec" optional;
+            REGISTERS_CALL "pt_regs" "orig_ax" required;
+            REGISTERS_SECOND "pt_regs" "si" required;
+            REGISTERS_THIRD "pt_regs" "dx" required;
             INODE_RDEV "inode" "i_rdev" required;
             SB_MAGIC "super_block" "s_magic" required;
             SB_DEV "super_block" "s_dev" required;
@@ -85,6 +94,7 @@ macro_rules! kernel_offsets {
             SOCK_TYPE "sock" "sk_type" required;
             SOCK_PROTOCOL "sock" "sk_protocol" required;
             SOCK_CGROUP "sock" "sk_cgrp_data.cgroup" required;
+            UNIX_PEER "unix_sock" "peer" required;
             UNIX_PATH "unix_sock" "path" required;
             UNIX_ADDRESS "unix_sock" "addr" required;
             UNIX_ADDRESS_LENGTH "unix_address" "len" required;
@@ -92,6 +102,7 @@ macro_rules! kernel_offsets {
             MESSAGE_NAME "msghdr" "msg_name" required;
             MESSAGE_NAME_LENGTH "msghdr" "msg_namelen" required;
             MESSAGE_FLAGS "msghdr" "msg_flags" required;
+            PROTO_SENDPAGE "proto_ops" "sendpage" optional;
             BUFFER_DATA "sk_buff" "data" required;
             PROC_INODE_VFS "proc_inode" "vfs_inode" optional;
             PROC_INODE_PID "proc_inode" "pid" optional;

@@ -34,6 +34,8 @@ names! {
         GatewayDown = 14, "gateway-down";
         /// Between tasks of one session.
         SameSession = 15, "same-session";
+        /// What was to be run is not what was approved.
+        Changed = 16, "changed";
 
         /// The path is longer than PATH_MAX.
         PathTooLong = 100, "path-too-long";
@@ -66,6 +68,8 @@ names! {
         /// The move would put what is below the directory, or the file, under laxer rules; the errno is EXDEV,
         /// upon which programs copy, and each file is decided by itself.
         OtherRules = 116, "other-rules";
+        /// The profile has no room beside the policies that are joined already, or the kernel has no room for the move.
+        NoSandbox = 117, "no-sandbox";
 
         /// One of the boundary's items; the record names it.
         Boundary = 200, "boundary";

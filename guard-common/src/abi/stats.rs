@@ -44,6 +44,12 @@ names! {
         FtraceVetoed = 32, "ftrace-vetoed";
         /// A packet that got past every other hook.
         PacketBlocked = 33, "packet-blocked";
+        /// A budget had no room or no peace: the call counts as over it.
+        BudgetFailed = 34, "budget-failed";
+        /// A sandbox that could not be entered: the call was refused.
+        SandboxFailed = 35, "sandbox-failed";
+        /// Calls that were stopped to wait for an answer, each time they were.
+        Held = 36, "held";
     }
 }
 

@@ -21,6 +21,8 @@ pub struct LabelFlags;
 impl LabelFlags {
     /// A launcher prepares the service; the label counts from its next exec on.
     pub const PENDING: u32 = 1;
+    /// A sandbox has moved the task to where its label says it is.
+    pub const SANDBOXED: u32 = 2;
 }
 
 /// What the kernel knows of a governed cgroup, nested ones included.

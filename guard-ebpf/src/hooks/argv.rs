@@ -5,16 +5,22 @@
 //! argv once the new image has it. Then the exec can no longer fail, so a refusal ends the process: nothing
 //! of the program has run.
 
+mod shown;
+
+pub(crate) use shown::ask;
+
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use guard_common::abi::{Action, Ask, Op, Reason, Site};
+use guard_common::abi::{Action, Ask, Op, Reason, Site, Verdict};
 use guard_common::limits::{PATH_MAX, POLICIES_PER_DOMAIN};
 use guard_common::table::{self, Answer, Words};
 
-use crate::hooks::{DECIDED, life, pack, returned, settle};
+use crate::confine;
+use crate::hold;
+use crate::hooks::{DECIDED, EPERM, life, pack, returned, settle};
 use crate::judge::{self, Arena};
 use crate::kernel::{self, Ptr, count, follow, get, load, off, put};
 use crate::object::{self, End, Place, Scratch};
@@ -33,6 +39,8 @@ const SIGKILL: u32 = 9;
 #[repr(C)]
 pub(crate) struct Pending {
     levels: u64,
+    /// The domain that decided on the path.
+    domain: u64,
     /// argc as each level had it: the kernel puts an interpreter's words in front of a script's.
     argc: [u64; LEVELS],
     states: [u32; AUTOMATA * LEVELS],
@@ -44,7 +52,11 @@ pub(crate) struct Pending {
     words: u64,
     length: u64,
     state: u64,
-    bytes: [u8; ARGV],
+    sip: hold::Sip,
+    /// Where the caller's list of words is.
+    list: u64,
+    /// The words, and room behind them for the verifier.
+    bytes: [u8; ARGV * 2],
 }
 
 /// A new exec begins; what an earlier, failed one left is void.
@@ -61,7 +73,11 @@ pub(crate) fn forget(task: Ptr) {
 #[inline(always)]
 pub(crate) fn expect(subject: Subject, bprm: Ptr) -> i32 {
     let scratch = object::scratch(subject.task);
-    if scratch.is_null() || !judge::decision(scratch).needs_args {
+    if scratch.is_null() {
+        return returned(-i64::from(EPERM));
+    }
+    shown::deeper(scratch);
+    if !judge::decision(scratch).needs_args {
         return 0;
     }
     let pending = storage::exec(subject.task, true);
@@ -69,7 +85,17 @@ pub(crate) fn expect(subject: Subject, bprm: Ptr) -> i32 {
         count(Site::ScratchFailed);
         return returned(1);
     }
-    if note(scratch, pending, u64::from(load::<u32>(bprm, off!(BPRM_ARGC)))) { 0 } else { returned(1) }
+    if !note(scratch, pending, u64::from(load::<u32>(bprm, off!(BPRM_ARGC)))) {
+        return returned(1);
+    }
+    // SAFETY: not null, map values.
+    unsafe {
+        put(&raw mut (*pending).domain, u64::from(subject.domain));
+        if get(&raw const (*scratch).level) != 1 {
+            return 0;
+        }
+    }
+    returned(shown::foresee(subject.task, bprm, pending, subject.domain, subject.session))
 }
 
 /// Keeps the states that the automata ended in, with argc as it is at this level.
@@ -101,17 +127,41 @@ fn note(scratch: *mut Scratch, pending: *mut Pending, argc: u64) -> bool {
 pub(crate) fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::labelled() else { return 0 };
     let bprm: Ptr = ctx.arg(0);
+    let scratch = object::scratch(subject.task);
+    if scratch.is_null() {
+        return kill();
+    }
     let pending = storage::exec(subject.task, false);
-    // SAFETY: checked for null.
-    let waits = !pending.is_null() && unsafe { get(&raw const (*pending).levels) } != 0;
-    if waits && judge_argv(subject, bprm, pending) != 0 {
-        // Single-threaded here: the other threads died before the new image was committed.
-        // SAFETY: takes a number.
-        if unsafe { helpers::bpf_send_signal(SIGKILL) } != 0 {
-            count(Site::SignalFailed);
+    let mut refused = false;
+    if !pending.is_null() {
+        // SAFETY: not null, map values.
+        let (levels, domain, granted) = unsafe {
+            (
+                get(&raw const (*pending).levels),
+                get(&raw const (*pending).domain),
+                get(&raw const (*scratch).granted),
+            )
+        };
+        if levels != 0 || granted != 0 {
+            // What decided on the path decides on argv too, even if another thread was moved in between.
+            let domain = if levels == 0 { subject.domain } else { domain as u32 };
+            refused = judge_argv(Subject { domain, ..subject }, bprm, pending, levels != 0) != 0;
         }
-    } else {
-        life::became(subject.task, bprm, u64::from(subject.domain), subject.session);
+    }
+    let domain = if refused { 0 } else { confine::deliver(subject.task, scratch, subject.domain) };
+    if domain == 0 {
+        return kill();
+    }
+    life::became(subject.task, bprm, u64::from(domain), subject.session);
+    0
+}
+
+/// Single-threaded here: the other threads died before the new image was committed.
+#[inline(always)]
+fn kill() -> i32 {
+    // SAFETY: takes a number.
+    if unsafe { helpers::bpf_send_signal(SIGKILL) } != 0 {
+        count(Site::SignalFailed);
     }
     0
 }
@@ -125,7 +175,7 @@ struct Context {
 }
 
 #[inline(always)]
-fn judge_argv(subject: Subject, bprm: Ptr, pending: *mut Pending) -> i64 {
+fn judge_argv(subject: Subject, bprm: Ptr, pending: *mut Pending, asked: bool) -> i64 {
     let scratch = object::scratch(subject.task);
     let Some(arena) = Arena::live() else { return 1 };
     if scratch.is_null() {
@@ -136,10 +186,24 @@ fn judge_argv(subject: Subject, bprm: Ptr, pending: *mut Pending) -> i64 {
     if object::ended(end) != End::Done {
         crate::emit::no_object(scratch);
     }
+    crate::passed::about(scratch, at.dentry as u64);
     let mut why = 0;
     if read_argv(bprm, pending) {
-        walk(arena, pending, scratch, subject.domain);
-        why |= DECIDED;
+        find_words(pending, 0);
+        // SAFETY: map values.
+        let granted = unsafe {
+            put(&raw mut (*scratch).argv, shown::digest(pending));
+            get(&raw const (*scratch).granted)
+        };
+        // SAFETY: as above.
+        if granted != 0 && unsafe { get(&raw const (*scratch).argv) } != granted {
+            why = Reason::Changed as u64;
+        } else if asked {
+            walk(arena, pending, scratch, subject.domain);
+            why |= DECIDED;
+        } else {
+            return 0;
+        }
     } else {
         count(Site::ArgvFailed);
         why = Reason::ArgvTooLong as u64;
@@ -294,7 +358,7 @@ fn run(context: *mut c_void, arena: Arena, pending: *mut Pending, automaton: usi
         if get(&raw const (*pending).to) == 0 {
             // argv does not end where guard can see it: no word is known, so no reading is certain.
             count(Site::ArgvFailed);
-            return Answer::new(guard_common::abi::Verdict::Block, Answer::RULE_UNKNOWN, 0);
+            return Answer::new(Verdict::Block, Answer::RULE_UNKNOWN, 0);
         }
         put(&raw mut (*pending).state, u64::from(table::step(&arena, state, 0)));
         helpers::bpf_loop(

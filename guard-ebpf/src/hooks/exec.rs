@@ -4,10 +4,10 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, LabelFlags, Op, Site};
 
-use crate::hooks::{argv, place};
+use crate::hooks::{ARGV_FIRST, ASK_ARGV, argv, question, returned};
 use crate::kernel::{self, Ptr, count, follow, off};
-use crate::object::Place;
-use crate::subject;
+use crate::object::{self, Place};
+use crate::{confine, hold, passed, subject};
 
 /// Try again.
 const EAGAIN: i32 = 11;
@@ -36,6 +36,12 @@ pub(crate) fn bprm_creds_for_exec(ctx: LsmContext) -> i32 {
         count(Site::Labelled);
     }
     argv::forget(task);
+    let scratch = object::scratch(task);
+    if !scratch.is_null() {
+        passed::forget(scratch);
+        confine::forget(scratch);
+        hold::forget(scratch);
+    }
     0
 }
 
@@ -44,7 +50,12 @@ pub(crate) fn bprm_creds_for_exec(ctx: LsmContext) -> i32 {
 pub(crate) fn bprm_check_security(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
     let bprm: Ptr = ctx.arg(0);
-    let refused = place(subject, Action::Exec, Op::Exec, Place::of_file(follow(bprm, off!(BPRM_FILE))));
+    let at = Place::of_file(follow(bprm, off!(BPRM_FILE)));
+    let answer = question(subject, Action::Exec, Op::Exec, at, ARGV_FIRST);
+    if answer == ASK_ARGV {
+        return argv::ask(subject, bprm);
+    }
+    let refused = returned(answer);
     if refused != 0 {
         return refused;
     }

@@ -4,14 +4,17 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, BoundaryItem, Op};
 
-use crate::hooks::{boundary, place};
+use crate::hooks::{NO_HOLD, boundary, place, question, returned};
 use crate::kernel::{self, Ptr, follow, load, off};
 use crate::object::{self, Place};
+use crate::passed;
 use crate::subject::{self, Subject};
 
 const FMODE_WRITE: u32 = 2;
 /// Set by the kernel alone: the file is opened to be executed, and exec and load decide that.
 const FMODE_EXEC: u32 = 0x20;
+/// The call has made the file.
+const FMODE_CREATED: u32 = 0x10_0000;
 const O_TRUNC: u32 = 0o1000;
 
 const S_IFMT: u16 = 0o170_000;
@@ -33,7 +36,14 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
     if refused != 0 {
         return refused;
     }
-    place(subject, if writes { Action::Write } else { Action::Read }, Op::Open, Place::of_file(file))
+    let action = if writes { Action::Write } else { Action::Read };
+    // To be held, a creation is held before the file is there.
+    let more = if mode & FMODE_CREATED == 0 { 0 } else { NO_HOLD };
+    let refused = returned(question(subject, action, Op::Open, Place::of_file(file), more));
+    if refused == 0 {
+        passed::opened(object::scratch(subject.task), subject, action, follow(file, off!(FILE_INODE)));
+    }
+    refused
 }
 
 /// Is this the file below a stacked file system's file? The upper one has been decided. The kernel opens it
@@ -78,5 +88,9 @@ pub(crate) fn file_receive(ctx: LsmContext) -> i32 {
     if refused != 0 {
         return refused;
     }
-    place(subject, if writes { Action::Write } else { Action::Read }, Op::Receive, Place::of_file(file))
+    let action = if writes { Action::Write } else { Action::Read };
+    if passed::is_open(subject, action, follow(file, off!(FILE_INODE))) {
+        return 0;
+    }
+    place(subject, action, Op::Receive, Place::of_file(file))
 }

@@ -11,6 +11,7 @@ use guard_common::limits::PATH_MAX;
 use guard_common::table::{self, Answer, Words as _};
 
 use crate::emit::{self, Process, TAIL, What, emit};
+use crate::hold;
 use crate::judge::Arena;
 use crate::kernel::{self, Ptr, follow, get, load, off, put};
 use crate::object::{self, End, HEAD, Place, Scratch};
@@ -153,6 +154,7 @@ fn counts(label: &Label) -> bool {
 #[btf_tracepoint(function = "sched_process_exit")]
 pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let task: Ptr = ctx.arg(0);
+    hold::daemon_ends(task);
     let leader = subject::leader(task);
     if !subject::has_storage(task) && !subject::has_storage(leader) {
         return 0;

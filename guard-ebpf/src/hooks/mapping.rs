@@ -7,7 +7,7 @@ use guard_common::abi::{Action, Op};
 use crate::hooks::place;
 use crate::kernel::{Ptr, follow, load, off};
 use crate::object::Place;
-use crate::subject;
+use crate::{passed, subject};
 
 const FMODE_WRITE: u32 = 2;
 const PROT_EXEC: u64 = 4;
@@ -32,7 +32,10 @@ pub(crate) fn mmap_file(ctx: LsmContext) -> i32 {
         }
     }
     // A shared mapping of a writable file can be made writable at any time, and no write is ever seen.
-    if shared && load::<u32>(file, off!(FILE_MODE)) & FMODE_WRITE != 0 {
+    if shared
+        && load::<u32>(file, off!(FILE_MODE)) & FMODE_WRITE != 0
+        && !passed::is_open(subject, Action::Write, follow(file, off!(FILE_INODE)))
+    {
         return place(subject, Action::Write, Op::Mmap, Place::of_file(file));
     }
     0

@@ -9,10 +9,11 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::offsets::ABSENT;
 use guard_common::abi::{Action, BoundaryItem, Op, Reason, Site};
 
-use crate::hooks::{boundary, decide_spelt, knobs, pack, place, returned, settle};
+use crate::hooks::{PART, boundary, decide_spelt, knobs, pack, place, returned, settle};
 use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
 use crate::object::{self, Place, Scratch};
 use crate::subject::{self, Subject};
+use crate::{hold, passed};
 
 /// Mounts of one file system that are looked at. A host with more in one list blocks, and says so.
 const MOUNTS: u32 = 4096;
@@ -136,7 +137,8 @@ fn by_dentry(subject: Subject, op: Op, dentry: Ptr) -> i32 {
     if subject::lent_by_kernel(subject.task) {
         return 0;
     }
-    returned(judge_dentry(subject.task, dentry, pack(subject, Action::Write, op), subject.session))
+    let case = pack(subject, Action::Write, op) | PART;
+    returned(judge_dentry(subject.task, dentry, case, subject.session))
 }
 
 #[inline(never)]
@@ -149,6 +151,7 @@ fn judge_dentry(task: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
     if refused != 0 {
         return refused;
     }
+    passed::forget(scratch);
     let sb = follow(dentry, off!(DENTRY_SB));
     let list = member(sb, off!(SB_MOUNTS)) as u64;
     let namespace = follow(follow(task, off!(TASK_NSPROXY)), off!(NSPROXY_MNT)) as u64;
@@ -174,7 +177,11 @@ fn judge_dentry(task: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
             0,
         );
         if get(&raw const (*scratch).search.decided) != 0 {
-            return get(&raw const (*scratch).search.refused) as i64;
+            let refused = get(&raw const (*scratch).search.refused) as i64;
+            if refused == 0 {
+                hold::spend(task, scratch);
+            }
+            return -refused;
         }
     }
     count(Site::MountSearchFailed);

@@ -4,9 +4,10 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, BoundaryItem, Op};
 
-use crate::hooks::{boundary, moves, place};
+use crate::hold;
+use crate::hooks::{PART, boundary, moves, place, question, returned};
 use crate::kernel::Ptr;
-use crate::object::Place;
+use crate::object::{self, Place};
 use crate::subject;
 
 const S_IFMT: u16 = 0o170_000;
@@ -89,13 +90,17 @@ pub(crate) fn path_link(ctx: LsmContext) -> i32 {
 fn both(from: (Op, Ptr, Ptr), to: (Op, Ptr, Ptr)) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
     let (old, new) = (Place::in_directory(from.1, from.2), Place::in_directory(to.1, to.2));
-    let refused = place(subject, Action::Write, from.0, old);
+    let refused = returned(question(subject, Action::Write, from.0, old, PART));
     if refused != 0 {
         return refused;
     }
     let refused = place(subject, Action::Write, to.0, new);
     if refused != 0 {
         return refused;
+    }
+    let scratch = object::scratch(subject.task);
+    if !scratch.is_null() {
+        hold::spend(subject.task, scratch);
     }
     moves::regoverned(subject, to.0, old, new)
 }

@@ -5,6 +5,7 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, BoundaryItem, Op};
 
 use super::peer::{self, decide};
+use super::unix;
 use super::{EPERM, boundary};
 use crate::address::{self, Kind, Spelt};
 use crate::approval::How;
@@ -89,6 +90,8 @@ pub(crate) fn socket_sendmsg(ctx: LsmContext) -> i32 {
     let length: u32 = load(message, off!(MESSAGE_NAME_LENGTH));
     let opens = load::<u32>(message, off!(MESSAGE_FLAGS)) & MSG_FASTOPEN != 0;
     let (connected, by_name) = match kind {
+        // What was connected before a sandbox must not outlive it.
+        Kind::Local if subject.boxed => return unix::through(subject, sk),
         Kind::Local | Kind::Kernel => return 0,
         Kind::Odd => return odd(subject, Op::Send, sk),
         Kind::Tcp => {
@@ -103,7 +106,12 @@ pub(crate) fn socket_sendmsg(ctx: LsmContext) -> i32 {
         let v4 = kind == Kind::Udp && load::<u16>(sk, off!(SOCK_FAMILY)) == address::AF_INET;
         let spelt = address::spell(scratch, sk, named, address::about(length, kind, v4));
         if Spelt::from_code(spelt) != Spelt::Unspecified {
-            return decide(subject, Action::Connect, Op::Send, scratch, spelt);
+            let answer = decide(subject, Action::Connect, Op::Send, scratch, spelt);
+            if answer == 0 && peer::was_spent(scratch) {
+                // The packet comes by later, and is not asked about again.
+                peer::approve(subject, sk, How::Sends, scratch);
+            }
+            return answer;
         }
     }
     if !connected {

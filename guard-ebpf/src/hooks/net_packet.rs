@@ -11,7 +11,7 @@ use aya_ebpf::programs::SkBuffContext;
 use guard_common::abi::{Action, BoundaryItem, EventFlags, Op, Reason, Site};
 use guard_common::table::{self, Words};
 
-use super::{fault, from_decision, tally};
+use super::{decided_by, fault, tally};
 use crate::address::Key;
 use crate::approval::{self, Approval};
 use crate::emit::{self, What};
@@ -79,7 +79,8 @@ impl Owner {
         if self.arena.word(table::domain_at(self.domain) + table::domain::BOUNDARY) & item.bit() != 0 {
             return 1;
         }
-        let mut what = fault(self.arena.flags(self.domain), Reason::Boundary as u16);
+        let mut what = What::default();
+        fault(&mut what, self.arena.flags(self.domain), Reason::Boundary as u16);
         what.action = Action::Boundary as u8;
         what.detail = item as u64 | u64::from(packet.next) << 16 | u64::from(packet.interface) << 24;
         self.settle(what, packet.to)
@@ -100,11 +101,12 @@ impl Owner {
         };
         let action = if accepts { Action::Listen } else { Action::Connect };
         let weighed = judge_key::weigh(self.arena, self.domain, action, key);
-        let mut what = if weighed.reason == 0 {
-            from_decision(&weighed.decision)
+        let mut what = What::default();
+        if weighed.reason == 0 {
+            decided_by(&mut what, &weighed.decision);
         } else {
-            fault(self.arena.flags(self.domain), weighed.reason as u16)
-        };
+            fault(&mut what, self.arena.flags(self.domain), weighed.reason as u16);
+        }
         if what.errno == 0 {
             return 1;
         }

@@ -3,19 +3,24 @@
 use guard_common::abi::{Action, Op, Reason, Verdict};
 use guard_common::table::{self, Words};
 
-use super::{ADDRESS, EPERM, pack, refuse, returned, settle};
+use super::{ADDRESS, EPERM, PAID, pack, refuse, returned, settle};
 use crate::address::{Key, Kind, Spelt};
 use crate::approval::{self, How};
 use crate::judge::{self, Arena};
 use crate::kernel::Ptr;
 use crate::object::{self, Scratch};
 use crate::subject::Subject;
-use crate::{emit, judge_key};
+use crate::{emit, judge_key, passed};
 
 /// Decides on the key in the scratch space.
 #[inline(always)]
 pub(super) fn decide(subject: Subject, action: Action, op: Op, scratch: *mut Scratch, spelt: u64) -> i32 {
-    let case = pack(subject, action, op) | ADDRESS;
+    answer(subject, pack(subject, action, op), scratch, spelt)
+}
+
+#[inline(always)]
+fn answer(subject: Subject, case: u64, scratch: *mut Scratch, spelt: u64) -> i32 {
+    let case = case | ADDRESS;
     returned(judge(subject.task, scratch, case, subject.session, spelt))
 }
 
@@ -31,6 +36,7 @@ fn judge(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, spelt: u64) 
     }
     let key = Key::kept(scratch);
     let action = if case >> 32 & 7 == Action::Listen as u64 { Action::Listen } else { Action::Connect };
+    passed::about(scratch, 0);
     let weighed = judge_key::weigh(arena, case as u32, action, key);
     judge::keep(scratch, &weighed.decision);
     settle(task, scratch, case, session, weighed.reason | key.digest(session) << 32)
@@ -73,7 +79,8 @@ pub(super) fn send(subject: Subject, sk: Ptr, kind: Kind) -> i32 {
         peer.keep(scratch);
         (How::Sends, Action::Connect)
     };
-    let answer = decide(subject, action, Op::Send, scratch, Spelt::Key as u64);
+    let paid = if approval::knew(approved, subject.domain, peer) { PAID } else { 0 };
+    let answer = answer(subject, pack(subject, action, Op::Send) | paid, scratch, Spelt::Key as u64);
     if answer == 0 {
         approve(subject, sk, how, scratch);
     }

@@ -24,7 +24,8 @@ pub(crate) fn task_alloc(ctx: LsmContext) -> i32 {
     }
     let task = crate::kernel::current();
     if flags & CLONE_INTO_CGROUP != 0 && label.flags & LabelFlags::PENDING == 0 {
-        let subject = Subject { task, domain: label.domain, session: label.session };
+        let boxed = label.flags & LabelFlags::SANDBOXED != 0;
+        let subject = Subject { task, domain: label.domain, session: label.session, boxed };
         let refused = boundary(subject, BoundaryItem::Cgroups, Op::Fork, 0);
         if refused != 0 {
             return refused;

@@ -8,12 +8,12 @@ use guard_common::abi::{Action, Op, Reason};
 
 use super::{ADDRESS, EPERM, pack, place, refuse, returned, settle};
 use crate::address::{self, Key, Spelt};
-use crate::emit;
 use crate::judge::{Arena, pointer, weigh};
-use crate::kernel::{Ptr, follow, get, member, off};
+use crate::kernel::{Ptr, follow, get, load, member, off};
 use crate::maps::CGROUPS;
 use crate::object::{self, Place, Scratch};
 use crate::subject::{self, Subject};
+use crate::{emit, passed};
 
 /// `int unix_stream_connect(struct sock *sock, struct sock *other, struct sock *newsk)`: stream and seqpacket.
 /// Called with the peer's lock held.
@@ -30,6 +30,22 @@ pub(crate) fn unix_may_send(ctx: LsmContext) -> i32 {
     peer(subject, Op::Send, follow(ctx.arg(1), off!(SOCKET_SK)))
 }
 
+/// Decides on the peer that a unix stream is connected to.
+#[inline(always)]
+pub(super) fn through(subject: Subject, sk: Ptr) -> i32 {
+    if load::<u16>(sk, off!(SOCK_FAMILY)) != address::AF_UNIX {
+        return 0;
+    }
+    // SAFETY: `sk` is a typed socket; the helper checks that it is a unix one.
+    let unix: Ptr = unsafe { helpers::bpf_skc_to_unix_sock(sk.cast_mut().cast()).cast_const().cast() };
+    if unix.is_null() {
+        return 0;
+    }
+    let other = follow(unix, off!(UNIX_PEER));
+    // The other end was made by whoever connected, so its cgroup does not say whose it is.
+    if other.is_null() { 0 } else { named(subject, Op::Send, other) }
+}
+
 /// Decides on a peer. One of the same session is nobody else's business, and it is the cgroup it was made in
 /// that says whose it is.
 ///
@@ -40,6 +56,12 @@ fn peer(subject: Subject, op: Op, other: Ptr) -> i32 {
     if other.is_null() || same_session(subject, other) {
         return 0;
     }
+    named(subject, op, other)
+}
+
+/// Decides on a peer by its name.
+#[inline(always)]
+fn named(subject: Subject, op: Op, other: Ptr) -> i32 {
     // SAFETY: `other` is a typed socket; the helper checks that it is a unix one.
     let unix: Ptr = unsafe { helpers::bpf_skc_to_unix_sock(other.cast_mut().cast()).cast_const().cast() };
     if unix.is_null() {
@@ -80,6 +102,7 @@ fn judge_name(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, spelt: 
         emit::no_object(scratch);
         return settle(task, scratch, case, session, Reason::UnknownAddress as u64);
     }
+    passed::about(scratch, 0);
     let reason = weigh(pointer(arena), scratch, case as u32, Action::Connect as u32);
     // SAFETY: `scratch` is a map value.
     let length = unsafe { get(&raw const (*scratch).start) };

@@ -148,6 +148,9 @@ fn push_decision(out: &mut Vec<u8>, record: &EventRecord) {
         None => out.extend_from_slice(b",\"candidate_verdict\":null"),
     }
     push_number(out, key!("errno"), event.errno.into());
+    if let Some(wait) = event.retry_after() {
+        push_number(out, key!("retry_after_ms"), wait.as_nanos().div_ceil(1_000_000) as u64);
+    }
 }
 
 fn push_who(out: &mut Vec<u8>, who: &Who) {

@@ -192,6 +192,7 @@ const fn spoke(reason: Reason) -> bool {
             | Reason::NoDaemon
             | Reason::Approved
             | Reason::CannotHold
+            | Reason::Changed
     )
 }
 

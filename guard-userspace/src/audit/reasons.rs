@@ -20,6 +20,7 @@ pub const fn sentence(reason: Reason) -> &'static str {
         Reason::CannotHold => "this call cannot be held, because it could not be restarted",
         Reason::GatewayDown => "the gateway does not answer",
         Reason::SameSession => "between tasks of one session",
+        Reason::Changed => "what was to be run is not what was approved",
         Reason::PathTooLong => "the path is longer than 4096 bytes",
         Reason::PathTooDeep => "the path has too many components",
         Reason::PathDetached => "the file lies on a mount that is in no mount namespace",
@@ -35,6 +36,7 @@ pub const fn sentence(reason: Reason) -> &'static str {
         Reason::UnknownAddress => "an address of a family or length that guard does not know",
         Reason::ArgvTooLong => "argv is longer than guard reads, and a rule asks for it",
         Reason::OtherRules => "the move would change which rules apply; copying is judged file by file",
+        Reason::NoSandbox => "the sandbox that the rule names cannot be entered from here",
         Reason::Boundary => "this would break the boundary, and the policy does not open it",
         Reason::Capability => "a capability that the domain does not keep",
     }

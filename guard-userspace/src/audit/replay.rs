@@ -148,6 +148,8 @@ const fn is_of_rules(reason: Reason) -> bool {
         | Reason::ArgvTooLong
         | Reason::OtherRules
         | Reason::Boundary
+        | Reason::Changed
+        | Reason::NoSandbox
         | Reason::Capability => false,
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
-use guard_common::abi::{Action, EventFlags, EventKind};
+use guard_common::abi::{Action, EventFlags, EventKind, Reason};
 use sha2::{Digest as _, Sha256};
 
 use super::clock::Clock;
@@ -36,6 +36,14 @@ impl Host {
     }
 }
 
+/// A call that waits for an answer.
+#[derive(Clone, Debug)]
+pub struct HeldCall {
+    pub record: EventRecord,
+    /// argv of an exec from its second entry on, whether or not records may hold it: for whoever answers.
+    pub argv: Option<Vec<Vec<u8>>>,
+}
+
 /// Entries of a table that is emptied when it has this many: what is forgotten is found again.
 const KEPT: usize = 65_536;
 
@@ -55,6 +63,8 @@ pub struct Scribe<N> {
     /// By session and cgroup.
     whos: FastMap<(u64, u64), Arc<Who>>,
     cgroups: Cgroups,
+    /// Calls that wait for an answer, for whoever answers them; taken away by the reader of the ring.
+    pub held: Vec<HeldCall>,
     programs: Programs,
     lives: Sessions,
     /// Sessions have begun or ended since they were written down.
@@ -76,6 +86,7 @@ impl<N: Names> Scribe<N> {
             sessions: HashMap::new(),
             whos: FastMap::default(),
             cgroups: Cgroups { root: cgroups.to_owned(), paths: HashMap::new() },
+            held: Vec::new(),
             programs: Programs::default(),
             lives: Sessions::default(),
             changed: false,
@@ -245,11 +256,19 @@ impl<N: Names> Scribe<N> {
         let decision = event.kind == EventKind::Decision;
         let decided = if decision { self.names.cause(&event) } else { Arc::clone(&self.nothing) };
         let candidate = if decision { self.names.candidate(&event) } else { None };
+        let held = (decision && event.reason == Reason::Held).then(|| event.object.clone());
         let argv = split_argv(&mut event, |event| self.names.keeps_argv(event));
         self.programs.saw(&event);
         let time = event.time;
         let degraded = self.degraded;
         let record = EventRecord { event, who, exe, decided, candidate, argv, degraded };
+        if let Some(object) = held {
+            let argv = object
+                .iter()
+                .position(|byte| *byte == 0)
+                .map(|end| entries(&object[end + 1..]).map(<[u8]>::to_vec).collect::<Vec<_>>());
+            self.held.push(HeldCall { record: record.clone(), argv });
+        }
         self.stamped(time, Body::Event(Box::new(record)))
     }
 

@@ -39,13 +39,30 @@ impl Domains {
             this.add(units, set.clone(), ids)?;
         }
         let mut at = 0;
-        while at < this.list.len() {
-            for n in 0..this.list[at].units.len() {
-                this.lead_on(units, at, n, ids)?;
+        this.lead_all(units, &mut at, ids)?;
+        // Tasks may live in a sandbox that no rule leads to any more; as long as its profile is there, so is it.
+        for (known, id) in ids.entries() {
+            let set: Option<Vec<u32>> = known.iter().map(|name| unit_named(units, name)).collect();
+            if let Some(set) = set
+                && set.iter().any(|&unit| units[unit as usize].profile.is_some())
+                && !this.list.iter().any(|domain| domain.id == id)
+            {
+                this.add(units, set, ids)?;
             }
-            at += 1;
         }
+        this.lead_all(units, &mut at, ids)?;
         Ok(this)
+    }
+
+    /// Follows the sandboxes of every domain from the index `at` on.
+    fn lead_all(&mut self, units: &[Unit], at: &mut usize, ids: &mut IdMap) -> Result<(), Error> {
+        while *at < self.list.len() {
+            for n in 0..self.list[*at].units.len() {
+                self.lead_on(units, *at, n, ids)?;
+            }
+            *at += 1;
+        }
+        Ok(())
     }
 
     /// The index of the domain that joins `set`.
@@ -98,6 +115,10 @@ pub(super) fn names(units: &[Unit], set: &[u32]) -> Vec<String> {
         .collect();
     names.sort_unstable();
     names
+}
+
+fn unit_named(units: &[Unit], name: &str) -> Option<u32> {
+    units.iter().position(|unit| !unit.candidate && unit.name() == name).map(|index| index as u32)
 }
 
 pub(super) fn profile_unit(units: &[Unit], of: &Unit, number: u8) -> Option<u32> {

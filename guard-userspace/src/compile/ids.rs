@@ -53,6 +53,11 @@ impl IdMap {
         self.ids.retain(|_, id| keep(*id));
     }
 
+    /// Every domain there ever was: its names and its id.
+    pub(super) fn entries(&self) -> Vec<(Vec<String>, u32)> {
+        self.ids.iter().map(|(names, id)| (names.clone(), *id)).collect()
+    }
+
     /// The id of the domain with these names, the lowest free one if it is new. `None`: there is none.
     pub(super) fn assign(&mut self, names: Vec<String>) -> Option<u32> {
         if let Some(&id) = self.ids.get(&names) {

@@ -245,9 +245,9 @@ impl Builder {
         let mut tables = Tables::default();
         for unit in &self.units {
             // Numbers begin at 1, so the row is said to begin one entry earlier.
-            tables.budgets.push(front.len() as u64 - 2);
+            tables.budgets.push(front.len() as u64 - u64::from(table::BUDGET_WORDS));
             for budget in &unit.budgets {
-                front.extend([budget.interval, budget.burst]);
+                front.extend([budget.interval, budget.burst, budget.window, budget.rule]);
             }
         }
         for domain in &self.domains.list {

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use guard_common::abi::{Action, Verdict};
+use guard_common::budget::Budget;
 use guard_common::limits::{PROFILES, RULES};
-use guard_common::table::{Answer, Budget};
+use guard_common::table::Answer;
+use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use super::section::{Built, Naming, Section};
@@ -183,13 +184,9 @@ impl Unit {
                     })?
                 }
                 Effect::Throttle(stated) => {
-                    let budget = budget(*stated);
-                    let index = budgets.iter().position(|&known| known == budget).unwrap_or_else(|| {
-                        budgets.push(budget);
-                        budgets.len() - 1
-                    });
-                    u8::try_from(index + 1)
-                        .map_err(|_| too_many("different budgets", usize::from(u8::MAX)))?
+                    budgets.push(budget(*stated, self.rule_key(action, rule)));
+                    u8::try_from(budgets.len())
+                        .map_err(|_| too_many("rules that throttle", usize::from(u8::MAX)))?
                 }
             };
             effects.push((rule.effect.verdict(), number));
@@ -198,18 +195,31 @@ impl Unit {
         Ok(effects)
     }
 
+    /// A rule by a number that stays its own through every generation: what is spent stays spent.
+    fn rule_key(&self, action: Action, rule: &Rule) -> u64 {
+        let mut hash = Sha256::new();
+        for part in [self.name().as_str(), action.name(), rule.id.value.as_str()] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.finalize().iter().take(8).fold(0, |key, &byte| key << 8 | u64::from(byte))
+    }
+
     /// Whether the unit's policy is decided in shadow.
     pub(super) fn shadow_by_mode(policy: &Policy) -> bool {
         policy.mode == Mode::Shadow
     }
 }
 
-/// Rounded so that what is let through is never more than what is written.
-fn budget(stated: model::Budget) -> Budget {
-    let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let interval = match u64::from(stated.count) {
-        0 => u64::MAX,
-        count => nanoseconds(stated.per).div_ceil(count).max(1),
+/// Rounded so that what is let through is never more than what is written, and of a quota never less.
+fn budget(stated: model::Budget, rule: u64) -> Budget {
+    let per = u64::try_from(stated.per.as_nanos()).unwrap_or(u64::MAX);
+    let quota = stated.burst == stated.count;
+    let interval = match (u64::from(stated.count), quota) {
+        (0, _) => u64::MAX,
+        (count, true) => (per / count).max(1),
+        (count, false) => per.div_ceil(count).max(1),
     };
-    Budget { interval, burst: interval.saturating_mul(u64::from(stated.burst)) }
+    let burst = interval.saturating_mul(u64::from(stated.burst));
+    Budget { interval, burst, window: if quota { per } else { 0 }, rule }
 }

@@ -19,6 +19,23 @@ pub enum Request {
     Hello,
     /// Read the policies again now → [`Greeting`] with the generation that decides from here on.
     Reload,
+    /// Which calls wait? → a list of [`crate::approvals::Request`].
+    Approvals,
+    /// One of them → [`crate::approvals::Request`].
+    Approval {
+        /// Its number.
+        id: u64,
+    },
+    /// An answer to one of them → the [`crate::approvals::Request`] as it was.
+    Answer {
+        /// Its number.
+        id: u64,
+        approve: bool,
+        /// For the record.
+        note: String,
+        /// Answer every such call of the session so for so many seconds; 0 for the usual time.
+        session_seconds: Option<u64>,
+    },
 }
 
 /// Who answers.
@@ -79,6 +96,15 @@ impl Reply {
     }
 }
 
+impl<T: Serialize> From<Result<T, Refusal>> for Reply {
+    fn from(outcome: Result<T, Refusal>) -> Self {
+        match outcome {
+            Ok(answer) => Self::ok(&answer),
+            Err(refusal) => Self::Error(refusal),
+        }
+    }
+}
+
 /// One request as a line, without its end.
 pub(super) fn encode(request: &Request) -> serde_json::Result<String> {
     serde_json::to_string(&Envelope { version: VERSION, request: serde_json::to_value(request)? })
@@ -106,7 +132,11 @@ mod tests {
 
     #[test]
     fn a_request_comes_through_as_it_went_in() {
-        for request in [Request::Hello, Request::Reload] {
+        let answer =
+            Request::Answer { id: 3, approve: true, note: "fine".to_owned(), session_seconds: Some(0) };
+        for request in
+            [Request::Hello, Request::Reload, Request::Approvals, Request::Approval { id: 7 }, answer]
+        {
             let line = encode(&request).unwrap();
             assert_eq!(decode(line.as_bytes()), Ok(request), "{line}");
         }

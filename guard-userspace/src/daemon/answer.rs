@@ -1,5 +1,10 @@
 //! What the daemon says to those who ask over the control socket.
 
+use std::time::Duration;
+
+use guard_common::abi::Reason;
+
+use super::holds::Given;
 use super::{Daemon, Reader};
 use crate::audit::Value;
 use crate::control::{Call, Greeting, Peer, Refusal, Reply, Request};
@@ -13,7 +18,7 @@ impl Daemon {
                 "a task inside a domain may not speak with the daemon".to_owned(),
             ))
         } else {
-            self.reply(&call.request)
+            self.reply(&call.request, &call.peer, reader)
         };
         call.answer(reply);
     }
@@ -23,8 +28,19 @@ impl Daemon {
         self.kernel.label(peer.pid).is_some()
     }
 
-    fn reply(&mut self, request: &Request) -> Reply {
+    fn reply(&mut self, request: &Request, peer: &Peer, reader: &mut Reader) -> Reply {
         match request {
+            Request::Approvals => Reply::ok(&self.approvals()),
+            Request::Approval { id } => Reply::from(self.approval(*id)),
+            Request::Answer { id, approve, note, session_seconds } => {
+                let given = Given {
+                    reason: if *approve { Reason::Approved } else { Reason::Denied },
+                    note: note.clone(),
+                    session: session_seconds.map(Duration::from_secs),
+                    by: asked(peer),
+                };
+                Reply::from(self.answer_hold(*id, given, reader))
+            }
             Request::Hello => Reply::ok(&self.greeting()),
             Request::Reload => {
                 self.reload();

@@ -11,7 +11,8 @@ use tracing::{error, info, warn};
 
 use super::{DaemonError, chain, doing};
 use crate::audit::{
-    Body, Clock, Hash, Host, Identity, Log, LogError, PlanNames, Record, Scribe, Value, hash, populated,
+    Body, Clock, Hash, HeldCall, Host, Identity, Log, LogError, PlanNames, Record, Scribe, Value, hash,
+    populated,
 };
 use crate::compile::Plan;
 use crate::config::Settings;
@@ -186,6 +187,11 @@ impl Reader {
     }
 
     /// Puts a record of the daemon's own into the log, with the next that are written.
+    /// The calls that were held since the last question.
+    pub(super) fn held(&mut self) -> Vec<HeldCall> {
+        std::mem::take(&mut self.scribe.held)
+    }
+
     pub(super) fn note(&mut self, kind: &'static str, fields: Vec<(&'static str, Value)>) {
         self.pending.push(self.scribe.note(kind, fields));
     }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use guard_common::abi::{self, Action, BoundaryItem, Capability, EventFlags, EventKind, Op, Reason, Verdict};
 use guard_common::table::Answer;
 use thiserror::Error;
@@ -186,6 +188,11 @@ impl Event {
         u8::try_from(self.detail >> 16).ok().and_then(Capability::from_repr)
     }
 
+    /// When a call that was over its budget would have fitted into it.
+    pub fn retry_after(&self) -> Option<Duration> {
+        (self.reason == Reason::OverBudget).then(|| Duration::from_nanos(self.detail))
+    }
+
     /// What a boundary item says beside its name: the target's process, a device number.
     pub const fn item_detail(&self) -> u64 {
         self.detail >> 16
@@ -293,6 +300,15 @@ pub(crate) mod tests {
         inside.object_len = 4;
         inside.object_at = 8;
         assert_eq!(Event::parse(inside.as_bytes()).unwrap_err().field, Field::Object);
+    }
+
+    #[test]
+    fn a_call_over_its_budget_says_when_to_come_again() {
+        let mut event = raw(1);
+        event.detail = 1_500_000_000;
+        assert_eq!(Event::parse(event.as_bytes()).unwrap().retry_after(), None);
+        event.reason = Reason::OverBudget as u16;
+        assert_eq!(Event::parse(event.as_bytes()).unwrap().retry_after(), Some(Duration::from_millis(1500)));
     }
 
     #[test]

@@ -89,6 +89,19 @@ impl Kernel {
         Ok(ids)
     }
 
+    /// The sessions of the governed cgroups, as the kernel holds them.
+    pub fn sessions(&self) -> io::Result<Vec<u64>> {
+        let map = self.map("CGROUPS")?;
+        let mut sessions = Vec::new();
+        for id in self.governed_ids()? {
+            let mut entry = CgroupEntry::default();
+            if bpf::lookup(map, id.as_bytes(), entry.as_mut_bytes())? {
+                sessions.push(entry.session);
+            }
+        }
+        Ok(sessions)
+    }
+
     /// Labels the processes that are in governed cgroups already, the daemon's own excepted. Their other
     /// threads take the label from the process at their next call.
     pub fn label_present(&self, root: &Path, governed: &[Governed]) -> io::Result<usize> {

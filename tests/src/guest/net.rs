@@ -5,7 +5,7 @@ mod listen;
 mod options;
 mod roads;
 mod unix;
-mod world;
+pub(super) mod world;
 
 use std::io;
 use std::os::fd::OwnedFd;

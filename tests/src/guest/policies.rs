@@ -16,9 +16,12 @@ pub(super) fn all() -> Vec<(String, String)> {
         ("torn", TORN),
         ("net", super::net::POLICY),
         ("every", super::audit::POLICY),
+        ("verdicts", super::verdicts::POLICY),
     ] {
         all.push((name.to_owned(), text.to_owned()));
     }
+    all.push(("held".to_owned(), super::verdicts::held("held", "2m", 300)));
+    all.push(("brief".to_owned(), super::verdicts::held("brief", "2s", 2)));
     all.extend(BoundaryItem::ALL.iter().map(|item| {
         let name = item.name();
         (

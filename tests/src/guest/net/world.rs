@@ -171,10 +171,10 @@ pub(super) fn listen(socket: &OwnedFd) -> io::Result<()> {
     call(libc::SYS_listen, &mut [socket.into(), 8.into()]).map(drop)
 }
 
-pub(super) const SECRET: &[u8] = b"secret";
+pub(in crate::guest) const SECRET: &[u8] = b"secret";
 
 /// Sends to an address, or to the peer if there is none.
-pub(super) fn send(socket: &OwnedFd, to: Option<&[u8]>, flags: i32) -> io::Result<()> {
+pub(in crate::guest) fn send(socket: &OwnedFd, to: Option<&[u8]>, flags: i32) -> io::Result<()> {
     let (to, length) = to.map_or((0.into(), 0), |to| (to.into(), to.len()));
     call(
         libc::SYS_sendto,

@@ -1,0 +1,140 @@
+//! What was paid for, so that an operation which several hooks see is paid for once.
+//!
+//! Two memories. A ticket, in the task's scratch space: the hooks that follow in the same call, such as the
+//! open that follows a creation, take it. And the files that were opened so: writing, mapping and handing on
+//! are what they were opened for.
+
+use guard_common::abi::{Action, Op};
+use guard_common::decide::Decision;
+use guard_common::table::{self, Words};
+
+use crate::judge::Arena;
+use crate::kernel::{Ptr, follow, get, load, off, put};
+use crate::maps::PASSED;
+use crate::object::Scratch;
+use crate::subject::Subject;
+
+/// The last operation that was paid for.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Ticket {
+    /// Address of the dentry, 0 for what has none.
+    object: u64,
+    /// The answer, and which policy's it is.
+    answer: u64,
+    domain: u32,
+    op: u32,
+}
+
+/// Which answer of which policy.
+#[inline(always)]
+fn name(decision: &Decision) -> u64 {
+    u64::from(decision.answer.0) | u64::from(decision.policy) << 32
+}
+
+/// Whether the same call goes on from one operation to the other: on the same object, or on whatever it is.
+#[inline(always)]
+fn goes_on(from: u32, to: u32) -> (bool, bool) {
+    let pair = |a: Op, b: Op| from == a as u32 && to == b as u32;
+    let same = pair(Op::Create, Op::Open)
+        || pair(Op::Open, Op::Truncate)
+        // One change under each of the file's names.
+        || pair(Op::Times, Op::Times)
+        || pair(Op::Xattr, Op::Xattr)
+        || pair(Op::Acl, Op::Acl)
+        || pair(Op::Attributes, Op::Attributes);
+    let any = pair(Op::RenameFrom, Op::RenameTo)
+        || pair(Op::LinkFrom, Op::LinkTo)
+        // A script and its interpreter, and their words.
+        || pair(Op::Exec, Op::Exec)
+        || pair(Op::Exec, Op::Argv);
+    (same, any)
+}
+
+/// Is this the same call going on under the same rule? Then it goes on from here.
+#[inline(always)]
+pub(crate) fn covers(scratch: *mut Scratch, case: u64, decision: &Decision) -> bool {
+    // SAFETY: `scratch` is a map value.
+    let (ticket, object) = unsafe { (get(&raw const (*scratch).ticket), get(&raw const (*scratch).object)) };
+    let op = (case >> 40) as u32 & 0xff;
+    let (same, any) = goes_on(ticket.op, op);
+    let fits = ticket.answer == name(decision)
+        && ticket.domain == case as u32
+        && (any || same && object != 0 && ticket.object == object);
+    if fits {
+        leave(scratch, case, decision);
+    }
+    fits
+}
+
+/// Leaves a ticket for the hooks that follow.
+#[inline(always)]
+pub(crate) fn leave(scratch: *mut Scratch, case: u64, decision: &Decision) {
+    // SAFETY: `scratch` is a map value.
+    unsafe {
+        let object = get(&raw const (*scratch).object);
+        let op = (case >> 40) as u32 & 0xff;
+        let ticket = Ticket { object, answer: name(decision), domain: case as u32, op };
+        put(&raw mut (*scratch).ticket, ticket);
+        put(&raw mut (*scratch).spent, 1);
+    }
+}
+
+/// A new call begins.
+#[inline(always)]
+pub(crate) fn forget(scratch: *mut Scratch) {
+    // SAFETY: `scratch` is a map value.
+    unsafe { put(&raw mut (*scratch).ticket.op, Op::None as u32) };
+}
+
+/// The object of the questions that follow; nothing has been spent on it yet.
+#[inline(always)]
+pub(crate) fn about(scratch: *mut Scratch, object: u64) {
+    // SAFETY: `scratch` is a map value.
+    unsafe {
+        put(&raw mut (*scratch).object, object);
+        put(&raw mut (*scratch).spent, 0);
+        put(&raw mut (*scratch).argv, 0);
+        put(&raw mut (*scratch).shown, 0);
+    }
+}
+
+/// An open file's inode, as one session may use it under one domain.
+#[repr(C)]
+pub(crate) struct Passed {
+    session: u64,
+    ino: u64,
+    dev: u32,
+    domain: u32,
+    action: u64,
+}
+
+#[inline(always)]
+fn key(subject: Subject, action: Action, inode: Ptr) -> Passed {
+    Passed {
+        session: subject.session,
+        ino: load(inode, off!(INODE_INO)),
+        dev: load(follow(inode, off!(INODE_SB)), off!(SB_DEV)),
+        domain: subject.domain,
+        action: action as u64,
+    }
+}
+
+/// Remembers a file that was opened, if opening it took more than a plain yes.
+#[inline(always)]
+pub(crate) fn opened(scratch: *mut Scratch, subject: Subject, action: Action, inode: Ptr) {
+    // SAFETY: checked for null, a map value.
+    if scratch.is_null() || unsafe { get(&raw const (*scratch).spent) } == 0 {
+        return;
+    }
+    let Some(arena) = Arena::live() else { return };
+    PASSED.set(&key(subject, action, inode), &arena.word(table::AT_GENERATION));
+}
+
+/// Was this file opened so under the live generation?
+#[inline(always)]
+pub(crate) fn is_open(subject: Subject, action: Action, inode: Ptr) -> bool {
+    let Some(arena) = Arena::live() else { return false };
+    let generation = PASSED.get(&key(subject, action, inode));
+    !generation.is_null() && get(generation) == arena.word(table::AT_GENERATION)
+}

@@ -1,0 +1,163 @@
+//! The queue: bounded in all and for each session, every entry with a deadline. Time is handed in.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Request;
+use crate::audit::HeldCall;
+
+/// A thread: its id and its start.
+type Thread = (u32, u64);
+
+/// What a policy says of its held calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub timeout: Duration,
+    /// Of all calls that wait for this policy.
+    pub pending: usize,
+    /// Of one session.
+    pub pending_per_session: usize,
+}
+
+/// One waiting call.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    pub request: Request,
+    /// What the answer is bound to.
+    pub digest: u64,
+    pub start: u64,
+    /// CLOCK_BOOTTIME in nanoseconds.
+    pub since: u64,
+    pub deadline: u64,
+    /// The number by which the kernel knows the session.
+    pub session: u64,
+    /// The file whose digest an approver sees.
+    pub file: PathBuf,
+    /// That file's state when its digest was made.
+    pub state: Option<super::facts::FileState>,
+}
+
+/// What became of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It waits.
+    New(u64),
+    /// It waited already, and was only continued by somebody else.
+    Known(u64),
+    /// There is no room.
+    Full,
+}
+
+/// The waiting calls, by number.
+#[derive(Debug, Default)]
+pub struct Queue {
+    last: u64,
+    pending: BTreeMap<u64, Pending>,
+}
+
+impl Queue {
+    /// A call was held. `since` is when it was first, if that is known from before.
+    pub fn arrive(&mut self, call: &HeldCall, since: u64, bounds: Bounds) -> Arrival {
+        let event = &call.record.event;
+        let thread = (event.tid, event.start_time);
+        let mut request = Request::of(call);
+        if let Some(known) = self.of(thread) {
+            let same = known.request.action == request.action && known.request.object == request.object;
+            if known.digest == event.detail {
+                return Arrival::Known(known.request.id);
+            }
+            if same {
+                // The same call under new policies, or a file that has changed: it keeps its place.
+                let (id, since, deadline) = (known.request.id, known.since, known.deadline);
+                request.id = id;
+                let pending = Pending { since, deadline, ..Pending::new(call, request, since, bounds) };
+                self.pending.insert(id, pending);
+                return Arrival::New(id);
+            }
+            let id = known.request.id;
+            self.pending.remove(&id);
+        }
+        let of_policy = self.pending.values().filter(|other| other.request.policy == request.policy).count();
+        let of_session = self.pending.values().filter(|other| other.session == event.session).count();
+        if of_policy >= bounds.pending || of_session >= bounds.pending_per_session {
+            return Arrival::Full;
+        }
+        self.last += 1;
+        request.id = self.last;
+        self.pending.insert(self.last, Pending::new(call, request, since, bounds));
+        Arrival::New(self.last)
+    }
+
+    fn of(&self, thread: Thread) -> Option<&Pending> {
+        self.pending.values().find(|pending| (pending.request.tid, pending.start) == thread)
+    }
+
+    pub fn get(&self, id: u64) -> Option<&Pending> {
+        self.pending.get(&id)
+    }
+
+    pub fn get_mut(&mut self, id: u64) -> Option<&mut Pending> {
+        self.pending.get_mut(&id)
+    }
+
+    /// Takes a call out: it is answered, or gone.
+    pub fn take(&mut self, id: u64) -> Option<Pending> {
+        self.pending.remove(&id)
+    }
+
+    /// Takes out those whose time is up.
+    pub fn expire(&mut self, now: u64) -> Vec<Pending> {
+        let late: Vec<u64> =
+            self.pending.iter().filter(|(_, pending)| pending.deadline <= now).map(|(id, _)| *id).collect();
+        late.into_iter().filter_map(|id| self.pending.remove(&id)).collect()
+    }
+
+    /// Whether a thread waits here.
+    pub fn knows(&self, tid: u32, start: u64) -> bool {
+        self.of((tid, start)).is_some()
+    }
+
+    /// The waiting calls, oldest first, as they are `now`.
+    pub fn list(&self, now: u64) -> Vec<Request> {
+        self.pending.values().map(|pending| pending.seen(now)).collect()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Pending> {
+        self.pending.values()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+}
+
+impl Pending {
+    fn new(call: &HeldCall, request: Request, since: u64, bounds: Bounds) -> Self {
+        let event = &call.record.event;
+        let timeout = u64::try_from(bounds.timeout.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            digest: event.detail,
+            start: event.start_time,
+            since,
+            deadline: since.saturating_add(timeout),
+            session: event.session,
+            file: super::facts::file_of(event),
+            state: None,
+            request,
+        }
+    }
+
+    /// The request as it is `now`.
+    pub fn seen(&self, now: u64) -> Request {
+        Request {
+            waited_ms: now.saturating_sub(self.since) / 1_000_000,
+            left_ms: self.deadline.saturating_sub(now) / 1_000_000,
+            ..self.request.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

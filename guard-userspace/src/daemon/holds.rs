@@ -1,0 +1,302 @@
+//! Held calls in the daemon's loop: they arrive with the events, wait in the queue, and are answered.
+
+use std::time::Duration;
+
+use guard_common::abi::{Reason, RulingKey};
+use tokio::sync::mpsc;
+use tracing::{error, warn};
+
+use super::{Daemon, Reader};
+use crate::approvals::{Arrival, Bounds, Pending, Queue, Request, facts};
+use crate::audit::{Clock, HeldCall, Value};
+use crate::control::Refusal;
+use crate::kernel::go_on;
+
+/// How long an answer lies ready for the call that it was given to.
+const READY: Duration = Duration::from_secs(30);
+/// How long a session's answer is good, if nobody says otherwise.
+const SESSION: Duration = Duration::from_secs(3600);
+/// A held thread that is not in the queue by then is made to ask again: its event was lost, or a former daemon's.
+const STRAY: u64 = 2_000_000_000;
+/// How long calls wait whose policy does not say it.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What a digest in the making came to.
+type Digested = (u64, u64, Result<(String, facts::FileState), String>);
+
+/// The waiting calls, and the digests that are being made for them.
+#[derive(Debug)]
+pub(super) struct Holds {
+    pub(super) queue: Queue,
+    done: mpsc::UnboundedSender<Digested>,
+    digests: mpsc::UnboundedReceiver<Digested>,
+}
+
+/// An answer as somebody gave it.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) reason: Reason,
+    pub(super) note: String,
+    /// For as long, to every such call of the session.
+    pub(super) session: Option<Duration>,
+    pub(super) by: Vec<(&'static str, Value)>,
+}
+
+impl Given {
+    /// guard's own answer.
+    pub(super) fn own(reason: Reason) -> Self {
+        Self { reason, note: String::new(), session: None, by: vec![("by", Value::Text("guard".to_owned()))] }
+    }
+}
+
+impl Default for Holds {
+    fn default() -> Self {
+        let (done, digests) = mpsc::unbounded_channel();
+        Self { queue: Queue::default(), done, digests }
+    }
+}
+
+impl Holds {
+    /// The next digest that is ready.
+    pub(super) async fn digested(&mut self) -> Digested {
+        match self.digests.recv().await {
+            Some(digested) => digested,
+            // The other end is ours and lives as long.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Puts a digest beside the call it was made for, unless that is another one by now.
+    pub(super) fn note(&mut self, (id, bound_to, made): Digested) {
+        let Some(pending) = self.queue.get_mut(id).filter(|pending| pending.digest == bound_to) else {
+            return;
+        };
+        match made {
+            Ok((sha256, state)) => {
+                pending.request.sha256 = sha256;
+                pending.state = Some(state);
+            }
+            Err(why) => pending.request.sha256 = format!("unknown: {why}"),
+        }
+    }
+
+    fn digest(&self, pending: &Pending) {
+        let (id, digest, file, done) =
+            (pending.request.id, pending.digest, pending.file.clone(), self.done.clone());
+        tokio::task::spawn_blocking(move || {
+            // Nobody waits for it any more once the daemon ends.
+            let _ = done.send((id, digest, facts::digest(&file).map_err(|error| error.to_string())));
+        });
+    }
+}
+
+fn now() -> u64 {
+    Clock::boottime().unwrap_or(0)
+}
+
+impl Daemon {
+    /// Takes in the calls that were held since the last look.
+    pub(super) fn take_holds(&mut self, reader: &mut Reader) {
+        for call in reader.held() {
+            self.take_hold(&call, reader);
+        }
+    }
+
+    fn take_hold(&mut self, call: &HeldCall, reader: &mut Reader) {
+        let event = &call.record.event;
+        let bounds = self.bounds(event.domain, event.policy);
+        let since = self.kernel.held_since(event.tid, event.start_time).unwrap_or(event.time);
+        match self.holds.queue.arrive(call, since, bounds) {
+            Arrival::New(id) => {
+                if let Some(pending) = self.holds.queue.get_mut(id) {
+                    pending.request.lineage = facts::lineage(pending.request.pid);
+                }
+                if let Some(pending) = self.holds.queue.get(id) {
+                    self.holds.digest(pending);
+                }
+            }
+            Arrival::Known(_) => {}
+            Arrival::Full => {
+                let mut queue = Queue::default();
+                let lone = Bounds { pending: 1, pending_per_session: 1, ..bounds };
+                if let Arrival::New(id) = queue.arrive(call, since, lone)
+                    && let Some(pending) = queue.take(id)
+                {
+                    self.settle_hold(&pending, &Given::own(Reason::QueueFull), reader);
+                }
+            }
+        }
+    }
+
+    fn bounds(&self, domain: u32, policy: u8) -> Bounds {
+        let escalation = self.plan.unit(domain, policy).map(|unit| unit.policy.escalation.clone());
+        let escalation = escalation.unwrap_or_default();
+        Bounds {
+            timeout: escalation.timeout.map_or(TIMEOUT, |timeout| timeout.value),
+            pending: escalation.max_pending as usize,
+            pending_per_session: escalation.max_pending_per_session as usize,
+        }
+    }
+
+    /// What time brings: calls whose time is up, callers that are gone, threads that were never heard of.
+    pub(super) fn tend_holds(&mut self, reader: &mut Reader) {
+        let now = now();
+        for pending in self.holds.queue.expire(now) {
+            self.settle_hold(&pending, &Given::own(Reason::Timeout), reader);
+        }
+        let gone: Vec<u64> = self
+            .holds
+            .queue
+            .iter()
+            .filter(|pending| !is_thread(pending.request.pid, pending.request.tid))
+            .map(|pending| pending.request.id)
+            .collect();
+        for id in gone {
+            if let Some(pending) = self.holds.queue.take(id) {
+                reader.note("approval-void", fields(&pending, "its caller is gone", now));
+            }
+        }
+        let held = match self.kernel.held() {
+            Ok(held) => held,
+            Err(error) => {
+                warn!(%error, "the held threads cannot be read");
+                return;
+            }
+        };
+        for (tid, entry) in held {
+            if self.holds.queue.knows(tid, entry.start) || now.saturating_sub(entry.since) < STRAY {
+                continue;
+            }
+            // Continued, it asks again and is heard; and one that is gone needs no place.
+            if !go_on(tid)
+                && let Err(error) = self.kernel.unhold(tid)
+            {
+                warn!(%error, tid, "a thread that is gone cannot be forgotten");
+            }
+        }
+    }
+
+    /// After a new generation: everything that waits asks again, under the rules that count now.
+    pub(super) fn ask_again(&self) {
+        for pending in self.holds.queue.iter() {
+            go_on(pending.request.pid);
+        }
+    }
+
+    /// The daemon ends: nobody will answer, so everything that waits is refused.
+    pub(super) fn end_holds(&mut self, reader: &mut Reader) {
+        for pending in self.holds.queue.expire(u64::MAX) {
+            self.settle_hold(&pending, &Given::own(Reason::NoDaemon), reader);
+        }
+        self.beat(0);
+    }
+
+    /// Gives the kernel the answer, writes it down, and lets the caller go on.
+    fn settle_hold(&mut self, pending: &Pending, given: &Given, reader: &mut Reader) {
+        let now = now();
+        let after = |time: Duration| now.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        let key =
+            RulingKey { digest: pending.digest, start: pending.start, tid: pending.request.tid, _pad: 0 };
+        let mut ruled = self.kernel.rule(key, given.reason, after(READY));
+        if let Some(time) = given.session {
+            let key = RulingKey { digest: pending.digest, ..RulingKey::default() };
+            ruled = ruled.and_then(|()| self.kernel.rule(key, given.reason, after(time)));
+        }
+        if let Err(error) = ruled {
+            // It stays held, is heard of again as a stray, and gets another chance.
+            error!(%error, "an answer cannot be given");
+        }
+        let mut record = fields(pending, given.reason.name(), now);
+        if let Some(time) = given.session {
+            record.push(("for_session_seconds", Value::Number(time.as_secs())));
+        }
+        if !given.note.is_empty() {
+            record.push(("note", Value::Name(given.note.clone().into_bytes())));
+        }
+        record.extend(given.by.iter().cloned());
+        reader.note("approval", record);
+        go_on(pending.request.pid);
+    }
+
+    /// What is waiting.
+    pub(super) fn approvals(&self) -> Vec<Request> {
+        self.holds.queue.list(now())
+    }
+
+    pub(super) fn approval(&self, id: u64) -> Result<Request, Refusal> {
+        self.holds.queue.get(id).map(|pending| pending.seen(now())).ok_or_else(|| unknown(id))
+    }
+
+    /// Somebody's answer.
+    pub(super) fn answer_hold(
+        &mut self,
+        id: u64,
+        mut given: Given,
+        reader: &mut Reader,
+    ) -> Result<Request, Refusal> {
+        let pending = self.holds.queue.get(id).ok_or_else(|| unknown(id))?;
+        if given.reason == Reason::Approved {
+            unchanged(pending)?;
+        }
+        if let Some(time) = given.session.filter(Duration::is_zero) {
+            given.session = Some(SESSION.max(time));
+        }
+        let pending = self.holds.queue.take(id).ok_or_else(|| unknown(id))?;
+        self.settle_hold(&pending, &given, reader);
+        Ok(pending.seen(now()))
+    }
+
+    /// A sign of life for the programs, which hold nothing without one.
+    pub(super) fn beat(&self, now: u64) {
+        let control = guard_common::abi::Control { daemon: std::process::id(), complete: 1, beat: now };
+        if let Err(error) = self.kernel.set_control(&control) {
+            error!(%error, "the programs cannot be told that the daemon lives");
+        }
+    }
+}
+
+/// The file that was shown must be the one that is there: a digest of another says nothing.
+fn unchanged(pending: &Pending) -> Result<(), Refusal> {
+    let Some(shown) = pending.state else {
+        let sha256 = &pending.request.sha256;
+        let refused = if sha256.is_empty() {
+            "the file's digest is still being made: ask again".to_owned()
+        } else if pending.request.action == "exec" {
+            format!("the file's digest is {sha256}: deny it")
+        } else {
+            return Ok(());
+        };
+        return Err(Refusal::Failed(refused));
+    };
+    match facts::state(&pending.file) {
+        Ok(state) if state == shown => Ok(()),
+        _ => Err(Refusal::Failed("the file has changed since it was shown: deny it".to_owned())),
+    }
+}
+
+fn unknown(id: u64) -> Refusal {
+    Refusal::Unknown(format!("no call waits under number {id}: `guard approvals list` shows those that do"))
+}
+
+fn is_thread(pid: u32, tid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}/task/{tid}")).exists()
+}
+
+/// What a record says of the call that was answered.
+fn fields(pending: &Pending, outcome: &str, now: u64) -> Vec<(&'static str, Value)> {
+    let request = pending.seen(now);
+    let text = |text: String| Value::Text(text);
+    vec![
+        ("request", Value::Number(request.id)),
+        ("outcome", text(outcome.to_owned())),
+        ("session", text(request.session)),
+        ("policy", text(request.policy)),
+        ("rule", text(request.rule)),
+        ("action", text(request.action)),
+        ("object", text(request.object)),
+        ("pid", Value::Number(request.pid.into())),
+        ("file_sha256", text(request.sha256)),
+        ("digest", text(request.digest)),
+        ("waited_ms", Value::Number(request.waited_ms)),
+    ]
+}

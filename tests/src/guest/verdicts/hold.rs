@@ -1,0 +1,544 @@
+//! Held calls: they wait inside the call, nothing happens before the answer, and an answer fits one call only.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use guard_userspace::approvals::Request as Waiting;
+use guard_userspace::control::{Client, Request};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::super::agent::{End, REFUSED, Way, Who, attempt_after, inside};
+use super::super::stage::{Cgroup, RUN};
+use super::super::sys;
+use super::{Stage, files, records};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn list() -> Result<Vec<Waiting>> {
+    Ok(Client::connect(Path::new(RUN))?.ask(&Request::Approvals)?)
+}
+
+/// The call that waits for this object, with its digest made.
+fn waiting(object: &str) -> Result<Waiting> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found =
+            list()?.into_iter().find(|waiting| waiting.object == object && !waiting.sha256.is_empty());
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        ensure!(Instant::now() < deadline, "nothing waits for {object}: {:?}", list()?);
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn answer(id: u64, approve: bool) -> Result<Waiting> {
+    let request = Request::Answer { id, approve, note: "a test".to_owned(), session_seconds: None };
+    Ok(Client::connect(Path::new(RUN))?.ask(&request)?)
+}
+
+/// Runs `act` inside; `beside` runs outside at the same time and is given the process.
+fn beside(
+    cgroup: &Cgroup,
+    act: impl FnOnce() -> io::Result<()> + Send,
+    beside: impl FnOnce(Pid) -> Result<()> + Send + 'static,
+) -> Result<End> {
+    let mut helper = None;
+    let end = attempt_after(
+        Some(cgroup.path()),
+        Who::Root,
+        Way::Direct,
+        || Ok(()),
+        |pid| {
+            helper = Some(thread::spawn(move || {
+                let outcome = beside(pid);
+                if outcome.is_err() {
+                    // Or the test would wait for somebody who waits.
+                    let _ = kill(pid, Signal::SIGKILL);
+                }
+                outcome
+            }));
+            Ok(())
+        },
+        |()| act(),
+    )?;
+    let helper = helper.context("nobody beside")?;
+    helper.join().map_err(|_| anyhow::anyhow!("the one beside panicked"))??;
+    Ok(end)
+}
+
+/// A call to be held, and whether it was done.
+struct Call {
+    says: &'static str,
+    object: &'static str,
+    act: fn() -> io::Result<()>,
+    done: fn() -> bool,
+    went: End,
+}
+
+fn exists(path: &str) -> bool {
+    Path::new(path).exists()
+}
+
+const CALLS: &[Call] = &[
+    Call {
+        says: "making a file",
+        object: "/t/open/v/asked/new",
+        act: || File::create_new("/t/open/v/asked/new")?.write_all(b"made"),
+        done: || exists("/t/open/v/asked/new"),
+        went: End::Did,
+    },
+    Call {
+        says: "writing a file",
+        object: "/t/open/v/asked/there",
+        act: || {
+            let mut file = OpenOptions::new().write(true).truncate(true).open("/t/open/v/asked/there")?;
+            file.write_all(b"written")
+        },
+        done: || fs::read("/t/open/v/asked/there").is_ok_and(|bytes| bytes == b"written"),
+        went: End::Did,
+    },
+    Call {
+        says: "removing a file",
+        object: "/t/open/v/asked/old",
+        act: || fs::remove_file("/t/open/v/asked/old"),
+        done: || !exists("/t/open/v/asked/old"),
+        went: End::Did,
+    },
+    Call {
+        says: "moving a file",
+        object: "/t/open/v/asked/from",
+        act: || fs::rename("/t/open/v/asked/from", "/t/open/work/to"),
+        done: || exists("/t/open/work/to"),
+        went: End::Did,
+    },
+    Call {
+        says: "reading a file",
+        object: "/t/open/v/secret",
+        act: || fs::read("/t/open/v/secret").map(drop),
+        done: || false,
+        went: End::Did,
+    },
+    Call {
+        says: "connecting",
+        object: "127.0.0.1:7005/tcp",
+        act: || TcpStream::connect("127.0.0.1:7005").map(drop),
+        done: || false,
+        went: End::Did,
+    },
+    Call {
+        says: "running a program",
+        object: "/t/open/v/ask/program",
+        act: || start(Path::new("/t/open/v/ask/program")),
+        done: || false,
+        went: End::Became(7),
+    },
+    Call {
+        says: "running a program with a word",
+        object: "/t/open/v/tool",
+        act: || run(&["push", "now"]),
+        done: || exists("/t/open/work/pushed"),
+        went: End::Became(0),
+    },
+];
+
+/// Becomes a program with these words.
+fn become_it(path: &Path, words: &[&str]) -> io::Result<()> {
+    Err(std::os::unix::process::CommandExt::exec(std::process::Command::new(path).args(words)))
+}
+
+fn start(path: &Path) -> io::Result<()> {
+    become_it(path, &["one", "two"])
+}
+
+fn run(words: &[&str]) -> io::Result<()> {
+    become_it(Path::new("/t/open/v/tool"), words)
+}
+
+fn ground() -> Result<PathBuf> {
+    let v = files()?;
+    let work = Path::new("/t/open/work");
+    if work.exists() {
+        fs::remove_dir_all(work)?;
+    }
+    fs::create_dir_all(work)?;
+    for name in ["asked", "ask"] {
+        fs::create_dir_all(v.join(name))?;
+    }
+    for name in ["asked/there", "asked/old", "asked/from", "secret"] {
+        fs::write(v.join(name), "before")?;
+    }
+    super::super::ground::program(&v.join("ask/program"), None)?;
+    fs::write(
+        v.join("tool"),
+        "#!/usr/bin/busybox sh\n[ \"$1\" = push ] && : > /t/open/work/pushed\nexit 0\n",
+    )?;
+    fs::set_permissions(v.join("tool"), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(v)
+}
+
+pub(super) fn approved() -> Result<()> {
+    let stage = Stage::set()?;
+    let _listener = TcpListener::bind("127.0.0.1:7005")?;
+    for call in CALLS {
+        ground()?;
+        let cgroup = stage.cgroup("held")?;
+        let (object, done, says) = (call.object, call.done, call.says);
+        let end = beside(&cgroup, call.act, move |_| {
+            let call = waiting(object)?;
+            thread::sleep(Duration::from_millis(100));
+            ensure!(!done(), "{says} was done before it was approved");
+            ensure!(call.action != "exec" || call.argv.is_some(), "{says} shows no argv: {call:?}");
+            answer(call.id, true).map(drop)
+        })
+        .with_context(|| call.says)?;
+        ensure!(end == call.went, "{} ended with {end:?} after it was approved", call.says);
+        if !matches!(call.says, "reading a file" | "connecting" | "running a program") {
+            ensure!((call.done)(), "{} was approved and not done", call.says);
+        }
+    }
+    // A word that no rule asks about is not held.
+    ground()?;
+    let cgroup = stage.cgroup("held")?;
+    let end = inside(cgroup.path(), Who::Root, || run(&["pull"]))?;
+    ensure!(end == End::Became(0), "a harmless word ended with {end:?}");
+    Ok(())
+}
+
+pub(super) fn denied() -> Result<()> {
+    let stage = Stage::set()?;
+    let _listener = TcpListener::bind("127.0.0.1:7005")?;
+    for call in CALLS {
+        ground()?;
+        let cgroup = stage.cgroup("held")?;
+        let object = call.object;
+        let end = beside(&cgroup, call.act, move |_| answer(waiting(object)?.id, false).map(drop))
+            .with_context(|| call.says)?;
+        ensure!(end == REFUSED, "{} ended with {end:?} after it was denied", call.says);
+        ensure!(!(call.done)(), "{} was denied and done", call.says);
+    }
+    let noted = records(|record| record["kind"] == "approval" && record["outcome"] == "denied", CALLS.len())?;
+    let last = noted.last().context("no record")?;
+    ensure!(last["by"] == "root" && last["note"] == "a test", "{last}");
+    Ok(())
+}
+
+fn make(name: &str) -> io::Result<()> {
+    File::create_new(format!("/t/open/v/asked/{name}")).map(drop)
+}
+
+pub(super) fn timed_out() -> Result<()> {
+    let stage = Stage::set()?;
+    ground()?;
+    let cgroup = stage.cgroup("brief")?;
+    let begun = Instant::now();
+    let end = inside(cgroup.path(), Who::Root, || make("late"))?;
+    ensure!(end == REFUSED && !exists("/t/open/v/asked/late"), "it ended with {end:?}");
+    ensure!(begun.elapsed() >= Duration::from_secs(2), "it waited {:?}", begun.elapsed());
+    let told = |record: &serde_json::Value| {
+        record["object"] == "/t/open/v/asked/late" && record["reason_code"] == "timeout"
+    };
+    let record = records(told, 1)?;
+    ensure!(record[0]["errno"] == libc::EPERM, "{}", record[0]);
+    Ok(())
+}
+
+pub(super) fn full() -> Result<()> {
+    let stage = Stage::set()?;
+    ground()?;
+    let cgroup = stage.cgroup("brief")?;
+    let end = inside(cgroup.path(), Who::Root, || {
+        let children: Vec<Pid> = (0..5)
+            .map(|n| sys::spawn(|| i32::from(make(&format!("full-{n}")).is_ok())))
+            .collect::<io::Result<_>>()?;
+        for child in children {
+            match waitpid(child, None)? {
+                WaitStatus::Exited(_, 0) => {}
+                other => {
+                    eprintln!("a child ended with {other:?}");
+                    return Err(io::ErrorKind::Other.into());
+                }
+            }
+        }
+        Ok(())
+    })?;
+    ensure!(end == End::Did, "it ended with {end:?}");
+    let of = |code: &'static str| {
+        move |record: &serde_json::Value| {
+            record["reason_code"] == code
+                && record["object"].as_str().is_some_and(|object| object.starts_with("/t/open/v/asked/full-"))
+        }
+    };
+    ensure!(records(of("queue-full"), 3)?.len() == 3, "three of five find no room");
+    ensure!(records(of("timeout"), 2)?.len() == 2, "two of five wait");
+    Ok(())
+}
+
+pub(super) fn orphaned() -> Result<()> {
+    let stage = Stage::set()?;
+    ground()?;
+    let cgroup = stage.cgroup("held")?;
+    let daemon = stage.daemon;
+    let end = beside(
+        &cgroup,
+        || make("orphan"),
+        move |pid| {
+            waiting("/t/open/v/asked/orphan")?;
+            kill(daemon, Signal::SIGKILL)?;
+            thread::sleep(Duration::from_millis(500));
+            ensure!(!exists("/t/open/v/asked/orphan"), "it went on without a daemon");
+            ensure!(fs::metadata(format!("/proc/{pid}")).is_ok(), "it is gone");
+            // Held in the same call by the next daemon, without anybody's doing.
+            Stage::start()?;
+            answer(waiting("/t/open/v/asked/orphan")?.id, true).map(drop)
+        },
+    )?;
+    ensure!(end == End::Did && exists("/t/open/v/asked/orphan"), "it ended with {end:?}");
+    // Without a daemon nothing is held, and nothing goes through.
+    let stage = Stage::set()?;
+    kill(stage.daemon, Signal::SIGKILL)?;
+    thread::sleep(Duration::from_millis(300));
+    let begun = Instant::now();
+    let end = inside(cgroup.path(), Who::Root, || make("alone"))?;
+    ensure!(end == REFUSED && begun.elapsed() < Duration::from_secs(5), "without a daemon: {end:?}");
+    Stage::start()?;
+    let told = |record: &serde_json::Value| {
+        record["object"] == "/t/open/v/asked/alone" && record["reason_code"] == "no-daemon"
+    };
+    records(told, 1).map(drop)
+}
+
+/// Continued by somebody, a call asks about what is there now.
+fn again(call: &Waiting) -> Result<Waiting> {
+    kill(Pid::from_raw(i32::try_from(call.pid)?), Signal::SIGCONT)?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let now = waiting(&call.object)?;
+        if now.digest != call.digest {
+            return Ok(now);
+        }
+        ensure!(Instant::now() < deadline, "it does not ask again: {now:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub(super) fn swapped() -> Result<()> {
+    let stage = Stage::set()?;
+    let v = ground()?;
+    let cgroup = stage.cgroup("held")?;
+    // The program behind the name.
+    let other = v.join("other-program");
+    fs::copy("/usr/bin/busybox", &other)?;
+    let program = v.join("ask/program");
+    let end = beside(
+        &cgroup,
+        || start(Path::new("/t/open/v/ask/program")),
+        move |_| {
+            let call = waiting("/t/open/v/ask/program")?;
+            fs::rename(&other, &program)?;
+            ensure!(answer(call.id, true).is_err(), "a program that has changed was approved");
+            answer(again(&call)?.id, false).map(drop)
+        },
+    )?;
+    ensure!(end == REFUSED, "the swapped program ended with {end:?}");
+    // A program that is written over in place.
+    ground()?;
+    let end = beside(
+        &cgroup,
+        || start(Path::new("/t/open/v/ask/program")),
+        |_| {
+            let call = waiting("/t/open/v/ask/program")?;
+            thread::sleep(Duration::from_millis(20));
+            let bytes = fs::read("/t/open/v/ask/program")?;
+            fs::write("/t/open/v/ask/program", [bytes.as_slice(), b"more"].concat())?;
+            ensure!(answer(call.id, true).is_err(), "a program that was written over was approved");
+            answer(again(&call)?.id, false).map(drop)
+        },
+    )?;
+    ensure!(end == REFUSED, "the program that was written over ended with {end:?}");
+    // The link on the way.
+    let v = ground()?;
+    symlink("asked/there", v.join("link"))?;
+    let link = v.join("link");
+    let act = || OpenOptions::new().append(true).open("/t/open/v/link")?.write_all(b"swapped");
+    let end = beside(&cgroup, act, move |pid| {
+        let call = waiting("/t/open/v/asked/there")?;
+        fs::remove_file(&link)?;
+        symlink("asked/old", &link)?;
+        answer(call.id, true)?;
+        let call = waiting("/t/open/v/asked/old")?;
+        ensure!(call.pid == u32::try_from(pid.as_raw())?, "{call:?}");
+        answer(call.id, false).map(drop)
+    })?;
+    ensure!(end == REFUSED, "the swapped link ended with {end:?}");
+    ensure!(fs::read(v.join("asked/old"))? == b"before", "what was not approved was written");
+    // The same file under the same name, but another one.
+    let v = ground()?;
+    let act = || OpenOptions::new().append(true).open("/t/open/v/asked/there")?.write_all(b"swapped");
+    let end = beside(&cgroup, act, move |_| {
+        let call = waiting("/t/open/v/asked/there")?;
+        fs::write(v.join("asked/fresh"), "fresh")?;
+        fs::rename(v.join("asked/fresh"), v.join("asked/there"))?;
+        answer(call.id, true)?;
+        thread::sleep(Duration::from_millis(300));
+        ensure!(fs::read(v.join("asked/there"))? == b"fresh", "the other file was written");
+        answer(waiting("/t/open/v/asked/there")?.id, false).map(drop)
+    })?;
+    ensure!(end == REFUSED, "the swapped file ended with {end:?}");
+    Ok(())
+}
+
+pub(super) fn many() -> Result<()> {
+    const CALLS: usize = 200;
+    let stage = Stage::set()?;
+    ground()?;
+    let cgroup = stage.cgroup("held")?;
+    let act = || {
+        let children: Vec<Pid> = (0..CALLS)
+            .map(|n| sys::spawn(|| i32::from(make(&format!("many-{n}")).is_err())))
+            .collect::<io::Result<_>>()?;
+        for child in children {
+            match waitpid(child, None)? {
+                WaitStatus::Exited(_, 0) => {}
+                other => {
+                    eprintln!("a child ended with {other:?}");
+                    return Err(io::ErrorKind::Other.into());
+                }
+            }
+        }
+        Ok(())
+    };
+    let end = beside(&cgroup, act, |_| {
+        let deadline = Instant::now() + PATIENCE * 2;
+        while list()?.len() < CALLS {
+            ensure!(Instant::now() < deadline, "only {} of {CALLS} wait", list()?.len());
+            thread::sleep(Duration::from_millis(100));
+        }
+        let mut client = Client::connect(Path::new(RUN))?;
+        for call in list()? {
+            while client
+                .ask::<Waiting>(&Request::Answer {
+                    id: call.id,
+                    approve: true,
+                    note: String::new(),
+                    session_seconds: None,
+                })
+                .is_err()
+            {
+                ensure!(Instant::now() < deadline, "call {} cannot be approved", call.id);
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(())
+    })?;
+    ensure!(end == End::Did, "it ended with {end:?}");
+    let made = (0..CALLS).filter(|n| exists(&format!("/t/open/v/asked/many-{n}"))).count();
+    ensure!(made == CALLS, "{made} of {CALLS} were made");
+    Ok(())
+}
+
+pub(super) fn reloaded() -> Result<()> {
+    let stage = Stage::set()?;
+    ground()?;
+    let cgroup = stage.cgroup("held")?;
+    let daemon = stage.daemon;
+    let end = beside(
+        &cgroup,
+        || make("reloaded"),
+        move |_| {
+            let before = waiting("/t/open/v/asked/reloaded")?;
+            Stage { daemon }.reload()?;
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                let now = waiting("/t/open/v/asked/reloaded")?;
+                if now.generation > before.generation {
+                    ensure!(now.id == before.id && now.digest != before.digest, "{before:?} became {now:?}");
+                    return answer(now.id, true).map(drop);
+                }
+                ensure!(Instant::now() < deadline, "it does not ask again under the new generation");
+                thread::sleep(Duration::from_millis(20));
+            }
+        },
+    )?;
+    ensure!(end == End::Did && exists("/t/open/v/asked/reloaded"), "it ended with {end:?}");
+    Ok(())
+}
+
+pub(super) fn threads() -> Result<()> {
+    let stage = Stage::set()?;
+    ground()?;
+    let cgroup = stage.cgroup("held")?;
+    let act = || {
+        let counter = AtomicU32::new(0);
+        thread::scope(|scope| {
+            let other = scope.spawn(|| make("second"));
+            let counts = scope.spawn(|| {
+                for _ in 0..50 {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    thread::sleep(Duration::from_millis(2));
+                }
+            });
+            make("first")?;
+            other.join().map_err(|_| io::Error::other("a thread panicked"))??;
+            counts.join().map_err(|_| io::Error::other("a thread panicked"))
+        })?;
+        if counter.into_inner() == 50 { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
+    };
+    let end = beside(&cgroup, act, |_| {
+        for name in ["first", "second"] {
+            answer(waiting(&format!("/t/open/v/asked/{name}"))?.id, true)?;
+        }
+        Ok(())
+    })?;
+    ensure!(end == End::Did, "it ended with {end:?}");
+    ensure!(exists("/t/open/v/asked/first") && exists("/t/open/v/asked/second"), "a file is missing");
+    Ok(())
+}
+
+pub(super) fn signalled() -> Result<()> {
+    let stage = Stage::set()?;
+    ground()?;
+    let cgroup = stage.cgroup("held")?;
+    let end = beside(
+        &cgroup,
+        || make("continued"),
+        |pid| {
+            let call = waiting("/t/open/v/asked/continued")?;
+            for _ in 0..5 {
+                kill(pid, Signal::SIGCONT)?;
+                thread::sleep(Duration::from_millis(50));
+                ensure!(!exists("/t/open/v/asked/continued"), "a SIGCONT let it through");
+            }
+            ensure!(waiting("/t/open/v/asked/continued")?.id == call.id, "it waits under another number");
+            answer(call.id, true).map(drop)
+        },
+    )?;
+    ensure!(end == End::Did && exists("/t/open/v/asked/continued"), "it ended with {end:?}");
+    let end = beside(
+        &cgroup,
+        || make("killed"),
+        |pid| {
+            waiting("/t/open/v/asked/killed")?;
+            kill(pid, Signal::SIGKILL)?;
+            let deadline = Instant::now() + PATIENCE;
+            while list()?.iter().any(|call| call.object == "/t/open/v/asked/killed") {
+                ensure!(Instant::now() < deadline, "who is gone waits still");
+                thread::sleep(Duration::from_millis(50));
+            }
+            Ok(())
+        },
+    )?;
+    if end != End::Killed(libc::SIGKILL) || exists("/t/open/v/asked/killed") {
+        bail!("killed while it was held it ended with {end:?}");
+    }
+    Ok(())
+}
