@@ -19,6 +19,7 @@ mod maps;
 mod object;
 mod packet;
 mod passed;
+mod spent;
 mod storage;
 mod subject;
 

@@ -6,7 +6,7 @@ use core::ptr;
 use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::{
     Ask, BudgetKey, BudgetWord, CgroupEntry, Control, GroupKey, Held, InodeKey, Label, Ruling, RulingKey,
-    Site,
+    Site, Spent,
 };
 use guard_common::limits;
 
@@ -187,6 +187,10 @@ maps! {
     BLANK_EXEC: Map<ARRAY, u32, Pending, 1, 0>;
     /// What was agreed to for a socket; copied to the sockets that a listener accepts.
     APPROVALS: Map<SK_STORAGE, i32, Approval, 0, { NO_PREALLOC | CLONE }>;
+    /// What each session has sent.
+    SPENT: Map<HASH, u64, Spent, { limits::CGROUPS as usize }, 0>;
+    /// Gateways that are down, by the words of their keys: until when, in nanoseconds of CLOCK_BOOTTIME.
+    GATEWAYS: Map<HASH, [u64; 3], u64, { limits::GATEWAYS as usize }, 0>;
     /// Allows already recorded, for `allows: first`.
     SEEN: Map<LRU_HASH, u64, u64, { limits::SEEN as usize }, 0>;
     /// Threads that are held.

@@ -1,15 +1,13 @@
 //! Files that were open before the task came in: a write through one is decided as if it were opened now.
 
-use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use guard_common::abi::offsets::ABSENT;
 use guard_common::abi::{Action, BoundaryItem, Op};
 use guard_common::table::{self, Words};
 
-use crate::address::{self, Kind};
 use crate::hooks::file::is_backing;
-use crate::hooks::{peer, place};
+use crate::hooks::place;
 use crate::judge::Arena;
 use crate::kernel::{self, Ptr, follow, get, load, off, put};
 use crate::object::{self, Place, Scratch};
@@ -38,7 +36,8 @@ pub(crate) struct Approved {
     domain: u64,
 }
 
-/// `int file_permission(struct file *file, int mask)`: every read and write.
+/// `int file_permission(struct file *file, int mask)`: every read and write. Of sockets only where splice and
+/// sendfile have a way of their own to them, which passes no send hook.
 #[lsm(hook = "file_permission")]
 pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     let mask: u32 = ctx.arg(1);
@@ -48,8 +47,8 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     let file: Ptr = ctx.arg(0);
     let inode = follow(file, off!(FILE_INODE));
     let kind = load::<u16>(inode, off!(INODE_MODE)) & S_IFMT;
-    if kind == S_IFSOCK && off!(PROTO_SENDPAGE) != ABSENT {
-        return spliced(file);
+    if kind == S_IFSOCK && off!(PROTOCOL_SENDPAGE) != ABSENT {
+        return super::net::written(file);
     }
     if kind != S_IFREG && kind != S_IFBLK {
         return 0;
@@ -88,29 +87,6 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
         remember(slot, &now);
     }
     refused
-}
-
-/// Up to 6.4, sendfile(2) and splice(2) into a socket pass no other hook. What is sent otherwise is asked about
-/// twice; the second time the answer is known.
-#[inline(always)]
-fn spliced(file: Ptr) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
-    // SAFETY: `file` is the hook's argument.
-    let socket: Ptr = unsafe { helpers::bpf_sock_from_file(file.cast_mut().cast()).cast_const().cast() };
-    if socket.is_null() {
-        return 0;
-    }
-    let sk = follow(socket, off!(SOCKET_SK));
-    if sk.is_null() {
-        return -crate::hooks::EPERM;
-    }
-    let kind = Kind::of(sk);
-    let connected = match kind {
-        Kind::Local | Kind::Kernel | Kind::Odd => false,
-        Kind::Tcp => load::<u16>(sk, off!(SOCK_PEER_PORT)) != 0,
-        Kind::Udp => load::<u8>(sk, off!(SOCK_STATE)) == address::ESTABLISHED,
-    };
-    if connected { peer::send(subject, sk, kind) } else { 0 }
 }
 
 #[inline(always)]
