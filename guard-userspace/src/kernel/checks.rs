@@ -35,8 +35,11 @@ pub(super) fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
             return Err(LoadError::Adjacent { of, first, second });
         }
     }
-    for (global, name) in [("RENAME_LOCK", RENAME_LOCK), ("MOUNT_LOCK", MOUNT_LOCK)] {
-        words.push((global, symbols::address(name).ok_or(LoadError::Symbol { name })?));
+    let addresses = symbols::addresses([RENAME_LOCK, MOUNT_LOCK]);
+    for (global, name, address) in
+        [("RENAME_LOCK", RENAME_LOCK, addresses[0]), ("MOUNT_LOCK", MOUNT_LOCK, addresses[1])]
+    {
+        words.push((global, address.ok_or(LoadError::Symbol { name })?));
     }
     let (of, member) = SOCK_KERNEL_BIT;
     let bit = btf.bits(of, member)?.ok_or(LoadError::Member { of, member })?;
