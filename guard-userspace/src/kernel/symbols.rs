@@ -23,9 +23,6 @@ pub(crate) fn addresses<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u64::from_str_radix(digits, 16).ok())
             .filter(|address| *address != 0);
-        if found[at].is_none() {
-            break;
-        }
     }
     found
 }
