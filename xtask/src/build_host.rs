@@ -25,6 +25,11 @@ pub(crate) fn demo() -> Result<PathBuf> {
     static_binary("guard-tests", "demo")
 }
 
+/// The measurement.
+pub(crate) fn bench() -> Result<PathBuf> {
+    static_binary("guard-bench", "guard-bench")
+}
+
 /// Cargo with one set of flags for all that runs in guests and for the host's tests: the dependencies are then
 /// compiled once.
 pub(crate) fn cargo(verb: &str) -> Command {

@@ -1,6 +1,7 @@
 //! guard's own chores. `cargo xtask --help` lists them; the README names the two a newcomer needs.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build_ebpf;
 mod build_host;
 mod debian;
@@ -27,6 +28,8 @@ struct Cli {
 enum Chore {
     /// Install what the others need: packages (as root), bpf-linker, QEMU, kernels
     Setup(setup::Args),
+    /// Measure what guard costs, in guest instructions, beside what people would use instead
+    Bench(bench::Args),
     /// Build the eBPF object into target/bpf/guard-ebpf.o
     BuildEbpf,
     /// Show guard at work: what a sample agent may do, what not, and why
@@ -40,6 +43,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Chore::Setup(args) => setup::main(&args),
+        Chore::Bench(args) => bench::main(&args),
         Chore::BuildEbpf => build_ebpf::main(),
         Chore::Demo(args) => demo::main(&args),
         Chore::Test(args) => test::main(&args),

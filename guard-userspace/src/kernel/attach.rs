@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use aya::programs::links::FdLink;
 use aya::programs::{Program, ProgramError, ProgramInfo};
-use aya::{Btf, Ebpf};
+use aya::{Btf, Ebpf, Endianness};
 use tracing::debug;
 
 use super::Pins;
@@ -28,9 +28,10 @@ pub(super) fn attach(
     build: &str,
     states: &BTreeMap<&'static str, HookState>,
     cgroups: &Path,
+    kernel: &super::btf::Btf,
 ) -> Result<(), LoadError> {
     let root = File::open(cgroups).map_err(|source| pin_error("open", cgroups, source))?;
-    let types = Btf::from_sys_fs().map_err(|error| LoadError::Object(Box::new(error.into())))?;
+    let types = hook_types(kernel)?;
     let promised = |hook: &&Hook| states.get(hook.name) == Some(&HookState::Attached);
     let hooks: Vec<&'static Hook> = HOOKS.iter().filter(promised).collect();
     let mut jobs: Vec<Job<'_>> = Vec::new();
@@ -66,9 +67,14 @@ pub(super) fn attach(
     Ok(())
 }
 
+fn hook_types(kernel: &super::btf::Btf) -> Result<Btf, LoadError> {
+    Btf::parse(&kernel.skeleton(), Endianness::default())
+        .map_err(|error| LoadError::Object(Box::new(error.into())))
+}
+
 /// Loads one small LSM program.
-pub(super) fn probe(object: &mut Ebpf) -> Result<(), LoadError> {
-    let types = Btf::from_sys_fs().map_err(|error| LoadError::Object(Box::new(error.into())))?;
+pub(super) fn probe(object: &mut Ebpf, kernel: &super::btf::Btf) -> Result<(), LoadError> {
+    let types = hook_types(kernel)?;
     let hook = HOOKS.iter().find(|hook| hook.name == "bprm_creds_for_exec");
     match (hook, object.program_mut("bprm_creds_for_exec")) {
         (Some(hook), Some(program)) => load_share(vec![(hook, program)], &types),

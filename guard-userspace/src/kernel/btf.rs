@@ -91,19 +91,68 @@ impl Btf {
         }
         btf.data = data;
         for (kind, at, id) in named {
+            // Of a hundred thousand functions only the hooks count; a tracepoint's arguments are those of the
+            // pointer type named after it.
+            let prefix = match kind {
+                FUNC => "bpf_lsm_",
+                TYPEDEF => "btf_trace_",
+                _ => "",
+            };
+            let spelt = strings + btf.word(at)? as usize;
+            if !btf.data.get(spelt..).is_some_and(|rest| rest.starts_with(prefix.as_bytes())) {
+                continue;
+            }
             let name = btf.name(at)?.to_owned();
-            if kind == FUNC {
+            if name.is_empty() {
+                continue;
+            }
+            if matches!(kind, FUNC | TYPEDEF) {
                 btf.functions.insert(name, id);
-            } else if kind == TYPEDEF {
-                // A tracepoint's arguments are those of the pointer type named after it.
-                if name.starts_with("btf_trace_") {
-                    btf.functions.insert(name, id);
-                }
-            } else if !name.is_empty() {
+            } else {
                 btf.structs.entry(name).or_default().push(at);
             }
         }
         Ok(btf)
+    }
+
+    /// Type information with the same numbers in which only the hooks have names. aya looks a hook up among all the
+    /// kernel's functions, name by name, for each program; that took most of the time of a start.
+    pub fn skeleton(&self) -> Vec<u8> {
+        const FORWARD: u32 = 7;
+        let mut ids: Vec<(usize, &str)> =
+            self.functions.iter().map(|(name, id)| (*id, name.as_str())).collect();
+        ids.sort_unstable();
+        let last = ids.last().map_or(0, |(id, _)| *id);
+        let (mut types, mut strings) = (Vec::with_capacity(last * 12), vec![0u8]);
+        let mut ids = ids.into_iter().peekable();
+        for id in 1..=last {
+            let (name, kind) = match ids.next_if(|(next, _)| *next == id) {
+                Some((_, name)) => {
+                    let at = strings.len() as u32;
+                    strings.extend(name.as_bytes());
+                    strings.push(0);
+                    (at, if name.starts_with("bpf_lsm_") { FUNC } else { TYPEDEF })
+                }
+                None => (0, FORWARD),
+            };
+            for word in [name, kind << 24, 0] {
+                types.extend(word.to_ne_bytes());
+            }
+        }
+        let mut blob = Vec::new();
+        // Magic, version 1, no flags; then the header's length and where types and strings lie behind it.
+        blob.extend(0x0001_eb9fu32.to_ne_bytes());
+        for word in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
+            blob.extend(word.to_ne_bytes());
+        }
+        blob.extend(types);
+        blob.extend(strings);
+        blob
+    }
+
+    /// The type id of a function, or of a tracepoint's pointer type.
+    pub fn id(&self, name: &str) -> Option<u32> {
+        self.functions.get(name).and_then(|id| u32::try_from(*id).ok())
     }
 
     fn word(&self, at: usize) -> Result<u32, BtfError> {

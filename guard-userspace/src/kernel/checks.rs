@@ -16,7 +16,9 @@ use super::symbols;
 /// The words that the programs read as constants.
 pub(super) fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
     let mut words = Vec::new();
-    let busy = symbols::address(STORAGE_LOCK).is_some() && symbols::address(STORAGE_LOCKLESS).is_none();
+    let [renames, mounts, lock, lockless] =
+        symbols::addresses([RENAME_LOCK, MOUNT_LOCK, STORAGE_LOCK, STORAGE_LOCKLESS]);
+    let busy = lock.is_some() && lockless.is_none();
     words.push(("STORAGE_BUSY", u64::from(busy)));
     let required = |member: &Member| member.required || busy && STORAGE_MEMBERS.contains(&member.global);
     for member in MEMBERS {
@@ -35,8 +37,9 @@ pub(super) fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
             return Err(LoadError::Adjacent { of, first, second });
         }
     }
-    for (global, name) in [("RENAME_LOCK", RENAME_LOCK), ("MOUNT_LOCK", MOUNT_LOCK)] {
-        words.push((global, symbols::address(name).ok_or(LoadError::Symbol { name })?));
+    for (global, name, address) in [("RENAME_LOCK", RENAME_LOCK, renames), ("MOUNT_LOCK", MOUNT_LOCK, mounts)]
+    {
+        words.push((global, address.ok_or(LoadError::Symbol { name })?));
     }
     let (of, member) = SOCK_KERNEL_BIT;
     let bit = btf.bits(of, member)?.ok_or(LoadError::Member { of, member })?;

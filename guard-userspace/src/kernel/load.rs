@@ -189,7 +189,7 @@ impl Kernel {
         // What is there goes on deciding until all of this is attached, be it incomplete or another build's.
         let set = pins.unfinished(&build);
         let (mut object, maps, template) = load_object(&pins, &set, &words)?;
-        if let Err(error) = attach::attach(&mut object, &pins, &set, &hooks, cgroups) {
+        if let Err(error) = attach::attach(&mut object, &pins, &set, &hooks, cgroups, &btf) {
             let _ = pins.drop_links(&set);
             return Err(error);
         }
@@ -331,15 +331,17 @@ pub fn facts() -> Result<usize, LoadError> {
 
 /// Loads one LSM program, attaches it to nothing, and lets it go: the only proof that a kernel takes them.
 pub fn probe() -> Result<(), LoadError> {
-    let words = checks::words(&Btf::vmlinux()?)?;
+    let btf = Btf::vmlinux()?;
+    let words = checks::words(&btf)?;
     let mut loader = loader(&words);
     let mut object = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
-    attach::probe(&mut object)
+    attach::probe(&mut object, &btf)
 }
 
 fn loader<'w>(words: &'w [(&'static str, u64)]) -> EbpfLoader<'w> {
     let mut loader = EbpfLoader::new();
-    loader.allow_unsupported_maps();
+    // The object has no relocations by type, for which aya would read the kernel's types once more.
+    loader.btf(None).allow_unsupported_maps();
     for (name, value) in words {
         loader.override_global(name, value, true);
     }
