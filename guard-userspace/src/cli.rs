@@ -2,11 +2,16 @@
 
 mod audit;
 mod daemon;
+mod discover;
 mod doctor;
+mod enter;
+mod generate;
 mod learn;
 mod mode;
 mod places;
 mod policy;
+mod ps;
+mod run;
 mod status;
 mod term;
 
@@ -33,6 +38,18 @@ enum Command {
     Status(status::Args),
     /// Say what this host can enforce, and the mend for what it cannot
     Doctor(doctor::Args),
+    /// Start a command in a session of its own under a policy
+    Run(run::Args),
+    /// What runs inside: domains, sessions, on whose behalf, tasks and verdicts
+    Ps(ps::Args),
+    /// Find processes that look like agents and are outside every domain
+    Discover(discover::Args),
+    /// What `guard run` becomes before it becomes the command
+    #[command(hide = true)]
+    Enter(enter::Args),
+    /// Write manual pages and completions; packages are made with it
+    #[command(hide = true)]
+    Generate(generate::Args),
     /// Verify and ask the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -70,6 +87,11 @@ pub(crate) fn run() -> ExitCode {
         Command::Daemon(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Doctor(args) => args.run(),
+        Command::Run(args) => return args.run().unwrap_or_else(failed),
+        Command::Ps(args) => args.run(),
+        Command::Discover(args) => args.run(),
+        Command::Enter(args) => return args.run(),
+        Command::Generate(args) => args.run(),
         Command::Audit(command) => command.run(),
         Command::Mode(args) => args.run(),
         Command::Learn(args) => args.run(),
@@ -79,11 +101,13 @@ pub(crate) fn run() -> ExitCode {
         Ok(ending) => ending.into(),
         // Whoever reads our output has gone; that is not our failure.
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("guard: {error:#}");
-            Ending::Cannot.into()
-        }
+        Err(error) => failed(error),
     }
+}
+
+fn failed(error: anyhow::Error) -> ExitCode {
+    eprintln!("guard: {error:#}");
+    Ending::Cannot.into()
 }
 
 fn broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,9 +1,11 @@
 //! `guard daemon`: policies to the kernel, events to the log, and an eye on both.
 
 mod answer;
+mod lookout;
 mod notify;
 mod policies;
 mod reader;
+mod sessions;
 mod state;
 
 use std::io;
@@ -19,6 +21,9 @@ use crate::compile::{IdMap, Plan};
 use crate::config::Settings;
 use crate::control::Server;
 use crate::kernel::{self, Arenas, InstallError, Kernel, LoadError, Pins};
+
+use lookout::Lookout;
+use sessions::Sessions;
 
 pub use policies::{Loaded, PolicyError, load as load_policies};
 pub use reader::Reader;
@@ -73,12 +78,18 @@ pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> Daemon
     move |source| DaemonError::Io { what: what.into(), source }
 }
 
+/// Seconds between two looks at which sessions there are; a request looks at once.
+const SESSIONS_EVERY: u64 = 10;
+/// Seconds between two looks for agents outside every domain.
+const LOOKOUT_EVERY: u64 = 60;
+
 /// The daemon's standing state between events.
 struct Daemon {
     config: Config,
     kernel: Kernel,
     plan: Plan,
     loaded: Loaded,
+    sessions: Sessions,
     /// Why the last reload was refused, until one succeeds.
     refused: Option<String>,
     /// Why the audit log cannot be written, while it cannot.
@@ -101,12 +112,15 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     kernel.register_launchers(own.as_deref()).map_err(doing("tell the programs who launches services"))?;
     let (generation, ids) = state::previous(&config, &kernel);
     let plan = loaded.compile(&ids, generation + 1)?;
-    let mut daemon = Daemon { config, kernel, plan, loaded, refused: None, unwritten: None };
+    let sessions = Sessions::read(&config.state).map_err(doing("read the boot id"))?;
+    let mut daemon = Daemon { config, kernel, plan, loaded, sessions, refused: None, unwritten: None };
     // A log that cannot be kept is found out before anything is decided by these policies.
     let mut reader =
         Reader::open(&daemon.kernel, &daemon.config.state, &daemon.config.cgroups, &daemon.config.settings)?;
     daemon.install()?;
     let mut server = Server::open(&daemon.config.run).map_err(doing("listen on the control socket"))?;
+    daemon.sessions.tell(&mut reader);
+    daemon.look_at_sessions(&mut reader);
     info!(generation = daemon.plan.generation, adopted = daemon.kernel.adopted, "enforcing");
     notify::ready();
     let served = daemon.serve(&mut reader, &mut server, &mut signals).await;
@@ -200,6 +214,8 @@ impl Daemon {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         let mut stamp = policies::stamp(&self.config.policies);
         let mut told_ftrace = false;
+        let mut ticks = 0_u64;
+        let mut lookout = Lookout::default();
         loop {
             tokio::select! {
                 ready = reader.readable() => ready?,
@@ -207,6 +223,7 @@ impl Daemon {
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hangup.recv() => self.reload(),
                 call = server.call() => self.answer(call, reader),
+                found = lookout.found() => lookout.report(found, &self.kernel, reader),
                 _ = tick.tick() => {
                     notify::alive();
                     let now = policies::stamp(&self.config.policies);
@@ -223,6 +240,14 @@ impl Daemon {
                     reader.drain(&self.plan)?;
                     reader.end_sessions(&self.kernel);
                     reader.publish(&self.kernel, &self.plan, self.refused.is_some());
+                    ticks += 1;
+                    if ticks % SESSIONS_EVERY == 0 {
+                        self.look_at_sessions(reader);
+                    }
+                    self.end_overdue(reader);
+                    if ticks % LOOKOUT_EVERY == 1 {
+                        lookout.look();
+                    }
                 }
             }
             reader.drain(&self.plan)?;

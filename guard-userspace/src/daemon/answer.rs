@@ -13,7 +13,7 @@ impl Daemon {
                 "a task inside a domain may not speak with the daemon".to_owned(),
             ))
         } else {
-            self.reply(&call.request)
+            self.reply(&call.request, &call.peer, reader)
         };
         call.answer(reply);
     }
@@ -23,7 +23,7 @@ impl Daemon {
         self.kernel.label(peer.pid).is_some()
     }
 
-    fn reply(&mut self, request: &Request) -> Reply {
+    fn reply(&mut self, request: &Request, peer: &Peer, reader: &mut Reader) -> Reply {
         match request {
             Request::Hello => Reply::ok(&self.greeting()),
             Request::Reload => {
@@ -33,6 +33,15 @@ impl Daemon {
                     Some(why) => Reply::Error(Refusal::Failed(why.clone())),
                 }
             }
+            Request::Run(run) => match self.start_session(run, peer, reader) {
+                Ok(started) => Reply::ok(&started),
+                Err(refusal) => Reply::Error(refusal),
+            },
+            Request::End { session } => match self.end_session(session, reader) {
+                Ok(killed) => Reply::ok(&killed),
+                Err(refusal) => Reply::Error(refusal),
+            },
+            Request::Sessions => Reply::ok(&self.overview(reader)),
         }
     }
 

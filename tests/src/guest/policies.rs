@@ -16,6 +16,8 @@ pub(super) fn all() -> Vec<(String, String)> {
         ("torn", TORN),
         ("net", super::net::POLICY),
         ("every", super::audit::POLICY),
+        ("run", super::sessions::POLICY),
+        ("brief", super::sessions::BRIEF),
     ] {
         all.push((name.to_owned(), text.to_owned()));
     }
