@@ -3,11 +3,16 @@
 mod approvals;
 mod audit;
 mod daemon;
+mod discover;
 mod doctor;
+mod enter;
+mod generate;
 mod learn;
 mod mode;
 mod places;
 mod policy;
+mod ps;
+mod run;
 mod status;
 mod term;
 
@@ -37,6 +42,18 @@ enum Command {
     /// Show the calls that wait for an answer, and answer them
     #[command(subcommand)]
     Approvals(approvals::Command),
+    /// Start a command in a session of its own under a policy
+    Run(run::Args),
+    /// What runs inside: domains, sessions, on whose behalf, tasks and verdicts
+    Ps(ps::Args),
+    /// Find processes that look like agents and are outside every domain
+    Discover(discover::Args),
+    /// What `guard run` becomes before it becomes the command
+    #[command(hide = true)]
+    Enter(enter::Args),
+    /// Write manual pages and completions; packages are made with it
+    #[command(hide = true)]
+    Generate(generate::Args),
     /// Verify and ask the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -75,6 +92,11 @@ pub(crate) fn run() -> ExitCode {
         Command::Status(args) => args.run(),
         Command::Doctor(args) => args.run(),
         Command::Approvals(command) => command.run(),
+        Command::Run(args) => return args.run().unwrap_or_else(failed),
+        Command::Ps(args) => args.run(),
+        Command::Discover(args) => args.run(),
+        Command::Enter(args) => return args.run(),
+        Command::Generate(args) => args.run(),
         Command::Audit(command) => command.run(),
         Command::Mode(args) => args.run(),
         Command::Learn(args) => args.run(),
@@ -84,11 +106,13 @@ pub(crate) fn run() -> ExitCode {
         Ok(ending) => ending.into(),
         // Whoever reads our output has gone; that is not our failure.
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("guard: {error:#}");
-            Ending::Cannot.into()
-        }
+        Err(error) => failed(error),
     }
+}
+
+fn failed(error: anyhow::Error) -> ExitCode {
+    eprintln!("guard: {error:#}");
+    Ending::Cannot.into()
 }
 
 fn broken_pipe(error: &anyhow::Error) -> bool {

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use guard_common::abi;
 use guard_common::limits::DOMAINS;
 
+pub use cgroups::RUNS;
 pub use domains::{Domain, Warning};
 pub use ids::IdMap;
 pub use plan::Plan;

@@ -13,7 +13,10 @@ mod wire;
 pub use client::{Client, ControlError};
 pub use peer::Peer;
 pub use server::{Call, Server};
-pub use wire::{Greeting, LONGEST, Refusal, Request, VERSION};
+pub(crate) use wire::is_uuid;
+pub use wire::{
+    DomainView, Greeting, LONGEST, Overview, Refusal, Request, Run, SessionView, Started, VERSION, new_uuid,
+};
 
 pub(crate) use wire::Reply;
 

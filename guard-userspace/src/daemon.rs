@@ -3,9 +3,11 @@
 mod answer;
 mod gateways;
 mod holds;
+mod lookout;
 mod notify;
 mod policies;
 mod reader;
+mod sessions;
 mod state;
 
 use std::io;
@@ -28,6 +30,9 @@ use crate::kernel::{self, Arenas, InstallError, Kernel, LoadError, Pins, Tier};
 use gateways::Gateways;
 
 pub use gateways::GatewayState;
+use lookout::Lookout;
+use sessions::Sessions;
+
 pub use policies::{Loaded, PolicyError, load as load_policies};
 pub use reader::Reader;
 pub use state::{PolicyState, State};
@@ -88,12 +93,18 @@ pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> Daemon
     move |source| DaemonError::Io { what: what.into(), source }
 }
 
+/// Seconds between two looks at which sessions there are; a request looks at once.
+const SESSIONS_EVERY: u64 = 10;
+/// Seconds between two looks for agents outside every domain.
+const LOOKOUT_EVERY: u64 = 60;
+
 /// The daemon's standing state between events.
 struct Daemon {
     config: Config,
     kernel: Kernel,
     plan: Plan,
     loaded: Loaded,
+    sessions: Sessions,
     /// Why the last reload was refused, until one succeeds.
     refused: Option<String>,
     /// Why the audit log cannot be written, while it cannot.
@@ -119,12 +130,14 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     kernel.register_launchers(own.as_deref()).map_err(doing("tell the programs who launches services"))?;
     let (generation, ids) = state::previous(&config, &kernel);
     let plan = loaded.compile(&ids, generation + 1)?;
+    let sessions = Sessions::read(&config.state).map_err(doing("read the boot id"))?;
     let gateways = Gateways::new(config.probe.clone());
     let mut daemon = Daemon {
         config,
         kernel,
         plan,
         loaded,
+        sessions,
         refused: None,
         unwritten: None,
         holds: Holds::default(),
@@ -135,6 +148,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         Reader::open(&daemon.kernel, &daemon.config.state, &daemon.config.cgroups, &daemon.config.settings)?;
     daemon.install()?;
     let mut server = Server::open(&daemon.config.run).map_err(doing("listen on the control socket"))?;
+    daemon.sessions.tell(&mut reader);
+    daemon.look_at_sessions(&mut reader);
     info!(generation = daemon.plan.generation, adopted = daemon.kernel.adopted, "enforcing");
     if tier == Tier::Partial {
         warn!("degraded: {}", Tier::PARTIAL);
@@ -286,6 +301,7 @@ impl Daemon {
         let mut ticks = 0u64;
         let mut often = tokio::time::interval(Duration::from_millis(250));
         self.beat(Clock::boottime().unwrap_or(1));
+        let mut lookout = Lookout::default();
         loop {
             tokio::select! {
                 ready = reader.readable() => ready?,
@@ -296,6 +312,7 @@ impl Daemon {
                 _ = signals.hangup.recv() => self.reload(),
                 call = server.call() => self.answer(call, reader),
                 answer = self.gateways.answer() => self.heed(answer, reader),
+                found = lookout.found() => lookout.report(found, &self.kernel, reader),
                 _ = tick.tick() => {
                     notify::alive();
                     self.beat(Clock::boottime().unwrap_or(1));
@@ -317,6 +334,13 @@ impl Daemon {
                     ticks = ticks.wrapping_add(1);
                     if ticks % SWEEP == 0 {
                         self.sweep();
+                    }
+                    if ticks % SESSIONS_EVERY == 0 {
+                        self.look_at_sessions(reader);
+                    }
+                    self.end_overdue(reader);
+                    if ticks % LOOKOUT_EVERY == 1 {
+                        lookout.look();
                     }
                 }
             }

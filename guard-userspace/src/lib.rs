@@ -11,6 +11,7 @@ pub mod compile;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod discover;
 pub mod doctor;
 pub mod events;
 pub mod kernel;

@@ -23,6 +23,7 @@ mod policies;
 mod refuse;
 mod row;
 mod runner;
+mod sessions;
 mod shadow;
 mod stage;
 mod stress;
@@ -52,6 +53,7 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         parity::TESTS,
         shadow::TESTS,
         stress::TESTS,
+        sessions::TESTS,
         // Its last test takes away what the others stand on.
         install::TESTS,
     ];

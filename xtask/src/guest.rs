@@ -206,10 +206,15 @@ impl Guest {
     /// Boots, runs the command, and collects what it prints.
     pub(crate) fn run(&self, argv: &[String]) -> Result<Output> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let Ended { status, console_log, .. } = self.stream(argv, &mut |stream, bytes| match stream {
+        let ended = self.stream(argv, &mut |stream, bytes| match stream {
             Stream::Out => stdout.extend(bytes),
             Stream::Err => stderr.extend(bytes),
-        })?;
+        });
+        if ended.is_err() {
+            // How far it came says more than that it failed.
+            println!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        }
+        let Ended { status, console_log, .. } = ended?;
         Ok(Output { stdout, stderr, status, console_log })
     }
 

@@ -6,6 +6,7 @@ mod build_ebpf;
 mod build_host;
 mod debian;
 mod demo;
+mod dist;
 mod guest;
 mod paths;
 mod run;
@@ -34,6 +35,8 @@ enum Chore {
     BuildEbpf,
     /// Show guard at work: what a sample agent may do, what not, and why
     Demo(demo::Args),
+    /// Make the Debian package into target/dist, with a list of what it is made of
+    Dist(dist::Args),
     /// Run every check: format, lints, host tests, and the guests of the kernel matrix
     Test(test::Args),
     /// Run one command as root inside a guest; its output and exit status come back
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Chore::Bench(args) => bench::main(&args),
         Chore::BuildEbpf => build_ebpf::main(),
         Chore::Demo(args) => demo::main(&args),
+        Chore::Dist(args) => dist::main(&args),
         Chore::Test(args) => test::main(&args),
         Chore::Vm(args) => vm::main(&args),
     };

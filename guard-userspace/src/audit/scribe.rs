@@ -60,6 +60,8 @@ pub struct Scribe<N> {
     gaps: Vec<Gap>,
     /// By session: what is known of it, without a cgroup.
     sessions: HashMap<u64, Who>,
+    /// Sessions whose cgroup is not made yet, by its path.
+    expected: HashMap<Vec<u8>, Who>,
     /// By session and cgroup.
     whos: FastMap<(u64, u64), Arc<Who>>,
     cgroups: Cgroups,
@@ -84,6 +86,7 @@ impl<N: Names> Scribe<N> {
             sequences: Sequences::default(),
             gaps: Vec::new(),
             sessions: HashMap::new(),
+            expected: HashMap::new(),
             whos: FastMap::default(),
             cgroups: Cgroups { root: cgroups.to_owned(), paths: HashMap::new() },
             held: Vec::new(),
@@ -143,7 +146,7 @@ impl<N: Names> Scribe<N> {
     }
 
     fn session_fields(&mut self, session: u64) -> Vec<(&'static str, Value)> {
-        let mut who = self.sessions.get(&session).cloned().unwrap_or_default();
+        let mut who = self.announced(session);
         if who.session.is_empty() {
             who.session = self.uuid(session);
         }
@@ -178,6 +181,22 @@ impl<N: Names> Scribe<N> {
     pub fn session(&mut self, session: u64, who: Who) {
         self.whos.retain(|(known, _), _| *known != session);
         self.sessions.insert(session, who);
+    }
+
+    /// The same for the session that the cgroup of this path will be the top of, before there is such a cgroup: its
+    /// first event finds it known.
+    pub fn expect(&mut self, path: Vec<u8>, who: Who) {
+        self.expected.insert(path, who);
+    }
+
+    /// The path of a cgroup; empty if it is gone and was never seen.
+    pub fn cgroup_path(&mut self, id: u64) -> Vec<u8> {
+        let path = self.cgroups.path(id);
+        if path.is_empty() {
+            // The kernel speaks of a cgroup a moment before its directory can be seen.
+            self.cgroups.paths.remove(&id);
+        }
+        path
     }
 
     /// The UUID that stands for a session without one of its own: the same after a restart of the daemon, and a
@@ -272,12 +291,23 @@ impl<N: Names> Scribe<N> {
         self.stamped(time, Body::Event(Box::new(record)))
     }
 
+    /// What was said of a session, by its number or by its path; nothing if nothing was.
+    fn announced(&mut self, session: u64) -> Who {
+        if !self.expected.is_empty() && session != 0 && !self.sessions.contains_key(&session) {
+            let path = self.cgroup_path(session);
+            if let Some(who) = self.expected.remove(&path) {
+                self.sessions.insert(session, who);
+            }
+        }
+        self.sessions.get(&session).cloned().unwrap_or_default()
+    }
+
     fn who(&mut self, event: &Event) -> Arc<Who> {
         let key = (event.session, event.cgroup);
         if let Some(known) = self.whos.get(&key) {
             return Arc::clone(known);
         }
-        let mut who = self.sessions.get(&event.session).cloned().unwrap_or_default();
+        let mut who = self.announced(event.session);
         if who.session.is_empty() && event.session != 0 {
             who.session = self.uuid(event.session);
         }

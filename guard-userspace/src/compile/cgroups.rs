@@ -5,7 +5,7 @@ use guard_common::limits::DOMAINS;
 use guard_common::table::Answer;
 
 use super::Error;
-use super::automaton::{Budget, Dfa, Group, Labels, Language, Map};
+use super::automaton::{Budget, ByteSet, Dfa, Group, Labels, Language, Map};
 use super::glob;
 use crate::policy::glob::Flavor;
 use crate::policy::model::{Policy, Selector};
@@ -35,6 +35,7 @@ impl Cgroups {
             for selector in &policy.applies_to {
                 add(&mut language, group, &selector.value);
             }
+            add_runs(&mut language, group, &policy.name.value);
         }
         let mut sets: Vec<Vec<u32>> = Vec::new();
         let mut known: Map<Vec<u32>, u16> = Map::default();
@@ -108,6 +109,20 @@ pub(super) struct Nested {
 /// How many unions are tried for, one after the other, until there are domains enough for them and their profiles.
 pub(super) const UNIONS_TRIED: [usize; 3] = [UNIONS, UNIONS / 8, 0];
 
+/// Where `guard run --policy NAME` puts a session: every policy governs those of its name, whatever else it
+/// applies to.
+pub const RUNS: &str = "/guard.slice/run:";
+
+/// The sessions that `guard run` starts under the policy.
+fn add_runs(language: &mut Language, group: u32, policy: &str) {
+    let fragments = &mut language.fragments;
+    let end = fragments.accept(group, false);
+    let rest = fragments.star(ByteSet::ALL.without(b'/'), end);
+    let root = fragments.bytes(format!("{RUNS}{policy}:").as_bytes(), rest);
+    language.roots.push(root);
+}
+
+/// What a selector selects governs everything below it too.
 fn add(language: &mut Language, group: u32, selector: &Selector) {
     let fragments = &mut language.fragments;
     let end = fragments.accept(group, false);

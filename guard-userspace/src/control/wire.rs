@@ -36,6 +36,71 @@ pub enum Request {
         /// Answer every such call of the session so for so many seconds; 0 for the usual time.
         session_seconds: Option<u64>,
     },
+    /// Put a process that waits for it into a session of its own → [`Started`].
+    Run(Run),
+    /// End a session: whatever still runs in it is killed → how many processes that were.
+    End { session: String },
+    /// What lives in which domain → [`Overview`].
+    Sessions,
+}
+
+/// What `guard run` asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// A UUID of the caller's making ([`new_uuid`]).
+    pub session: String,
+    /// The policy to be under.
+    pub policy: String,
+    /// A child of the caller that runs `guard` and waits.
+    pub pid: u32,
+    /// On whose behalf; the caller's user if nothing is said.
+    pub principal: Option<String>,
+    pub purpose: Option<String>,
+    /// A W3C trace id: 32 hexadecimal digits.
+    pub trace: Option<String>,
+}
+
+/// The session is there, or will be in a moment: the process may go on when it is in that cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    pub session: String,
+    pub cgroup: String,
+}
+
+/// Everything that is governed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Overview {
+    pub domains: Vec<DomainView>,
+    pub sessions: Vec<SessionView>,
+}
+
+/// One set of joined policies.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DomainView {
+    pub id: u32,
+    /// Policies, and profiles as `policy/profile`.
+    pub policies: Vec<String>,
+    /// `enforce`, `shadow`, or both where policies of both modes are joined.
+    pub mode: String,
+    pub sessions: usize,
+    pub tasks: usize,
+}
+
+/// One life of one agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionView {
+    pub session: String,
+    pub domain: u32,
+    pub policies: Vec<String>,
+    pub cgroup: String,
+    pub principal: String,
+    pub purpose: String,
+    pub trace: String,
+    /// Seconds since 1970.
+    pub began: u64,
+    pub tasks: usize,
+    /// Recorded decisions by verdict, since this daemon started.
+    pub verdicts: std::collections::BTreeMap<String, u64>,
 }
 
 /// Who answers.
@@ -76,6 +141,25 @@ impl Refusal {
             Self::Malformed(text) | Self::Forbidden(text) | Self::Unknown(text) | Self::Failed(text) => text,
         }
     }
+}
+
+/// A random UUID.
+pub fn new_uuid() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]))
+}
+
+/// Whether this can only be a UUID: it becomes part of a path.
+pub(crate) fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+        })
 }
 
 /// An answer as it is sent.
@@ -139,6 +223,16 @@ mod tests {
         {
             let line = encode(&request).unwrap();
             assert_eq!(decode(line.as_bytes()), Ok(request), "{line}");
+        }
+    }
+
+    #[test]
+    fn uuids_are_known_and_random() {
+        let (one, other) = (new_uuid().unwrap(), new_uuid().unwrap());
+        assert_ne!(one, other);
+        assert!(is_uuid(&one) && &one[14..15] == "4");
+        for wrong in ["", "../../../../../../../../../../../etc", &one[1..], &one.to_uppercase()] {
+            assert!(!is_uuid(wrong), "{wrong}");
         }
     }
 

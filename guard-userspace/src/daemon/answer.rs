@@ -52,6 +52,15 @@ impl Daemon {
                     Some(why) => Reply::Error(Refusal::Failed(why.clone())),
                 }
             }
+            Request::Run(run) => match self.start_session(run, peer, reader) {
+                Ok(started) => Reply::ok(&started),
+                Err(refusal) => Reply::Error(refusal),
+            },
+            Request::End { session } => match self.end_session(session, reader) {
+                Ok(killed) => Reply::ok(&killed),
+                Err(refusal) => Reply::Error(refusal),
+            },
+            Request::Sessions => Reply::ok(&self.overview(reader)),
         }
     }
 

@@ -1,11 +1,12 @@
 //! Events from the kernel's ring to the audit log.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
-use guard_common::abi::Site;
+use guard_common::abi::{EventKind, Site};
 use tokio::io::unix::AsyncFd;
 use tracing::{error, info, warn};
 
@@ -26,12 +27,15 @@ const BATCH: usize = 4096;
 /// How often the log is made durable and its head signed.
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
+/// Ranks of verdicts, and 0 for none.
+pub(super) const VERDICTS: usize = 6;
+
 /// The ring, and where its events go.
 pub struct Reader {
     /// The ring's descriptor once more: the ring itself is not one that tokio can wait on.
     wait: AsyncFd<OwnedFd>,
     ring: RingBuf<MapData>,
-    scribe: Scribe<PlanNames>,
+    pub(super) scribe: Scribe<PlanNames>,
     log: Log,
     /// Read, and not written yet.
     pending: Vec<Record>,
@@ -40,6 +44,8 @@ pub struct Reader {
     /// When the log was last made durable, and whether anything was written since.
     checkpoint: Instant,
     dirty: bool,
+    /// By session: how many decisions came, by verdict's rank.
+    pub(super) counts: HashMap<u64, [u64; VERDICTS]>,
     /// Why the log cannot be written, while it cannot.
     refused: Option<String>,
     /// Where records go besides.
@@ -99,6 +105,7 @@ impl Reader {
             learned: 0,
             checkpoint: Instant::now(),
             dirty: false,
+            counts: HashMap::new(),
             refused: None,
             sinks,
             decisions: Decisions::default(),
@@ -127,7 +134,9 @@ impl Reader {
             while self.pending.len() < BATCH
                 && let Some(entry) = self.ring.next()
             {
+                let before = self.pending.len();
                 self.scribe.take(&entry, &mut self.pending);
+                count(&mut self.counts, &self.pending[before..]);
             }
             if self.sinks.page().is_some() {
                 self.queue_age = age(&self.pending).unwrap_or(0.0);
@@ -274,4 +283,16 @@ fn age(records: &[Record]) -> Option<f64> {
         Body::Lost(_) | Body::Corrupt(_) | Body::Note(_) => None,
     })?;
     Some(Clock::boottime().ok()?.saturating_sub(event) as f64 / 1e9)
+}
+
+/// Counts the decisions among the records.
+fn count(counts: &mut HashMap<u64, [u64; VERDICTS]>, records: &[Record]) {
+    for record in records {
+        if let Body::Event(event) = &record.body
+            && event.event.kind == EventKind::Decision
+        {
+            let place = event.event.verdict.code() as usize % VERDICTS;
+            counts.entry(event.event.session).or_default()[place] += 1;
+        }
+    }
 }

@@ -86,7 +86,7 @@ pub(super) fn previous(config: &Config, kernel: &Kernel) -> (u64, IdMap) {
 }
 
 /// Writes a file beside the old one and then puts it in its place, so that a reader finds one or the other.
-fn replace(path: &Path, value: &impl Serialize) -> Result<(), DaemonError> {
+pub(super) fn replace(path: &Path, value: &impl Serialize) -> Result<(), DaemonError> {
     let text = serde_json::to_vec_pretty(value)
         .map_err(|error| doing(format!("write {}", path.display()))(io::Error::other(error)))?;
     let new = path.with_extension("new");

@@ -104,6 +104,22 @@ impl Kernel {
         Ok(sessions)
     }
 
+    /// The top cgroups of all sessions, as the kernel holds them: id and domain.
+    pub fn session_roots(&self) -> io::Result<Vec<(u64, u32)>> {
+        let map = self.map("CGROUPS")?;
+        let mut found = Vec::new();
+        for id in self.governed_ids()? {
+            let mut bytes = [0u8; size_of::<CgroupEntry>()];
+            if bpf::lookup(map, id.as_bytes(), &mut bytes)?
+                && let Ok(entry) = CgroupEntry::read_from_bytes(&bytes)
+                && entry.session == id
+            {
+                found.push((id, entry.domain));
+            }
+        }
+        Ok(found)
+    }
+
     /// Labels the processes that are in governed cgroups already, the daemon's own excepted. Their other
     /// threads take the label from the process at their next call.
     pub fn label_present(&self, root: &Path, governed: &[Governed]) -> io::Result<usize> {

@@ -19,6 +19,8 @@ pub(super) fn all() -> Vec<(String, String)> {
         ("would-spend", super::net::WOULD_SPEND),
         ("every", super::audit::POLICY),
         ("verdicts", super::verdicts::POLICY),
+        ("run", super::sessions::POLICY),
+        ("brief", super::sessions::BRIEF),
     ] {
         all.push((name.to_owned(), text.to_owned()));
     }

@@ -23,9 +23,18 @@ enum Outcome {
 
 /// The whole program: `guest-tests [--list | --as-if-supported] [WORD…]`, each word a part of the names to run.
 pub fn main() -> ExitCode {
+    // PID 1 waits with SIGCHLD blocked, and a mask is inherited: a shell's `wait` could miss an end.
+    if let Err(error) = nix::sys::signal::SigSet::empty().thread_set_mask() {
+        eprintln!("let signals through: {error}");
+        return ExitCode::FAILURE;
+    }
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--one", name] => one(name),
+        // Somebody who does nothing, for as long as they are let.
+        ["--wait"] => loop {
+            thread::park();
+        },
         ["--list"] => {
             suites().for_each(|test| println!("{}", test.name));
             ExitCode::SUCCESS
