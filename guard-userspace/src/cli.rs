@@ -3,6 +3,7 @@
 mod audit;
 mod daemon;
 mod doctor;
+mod drill;
 mod learn;
 mod mode;
 mod places;
@@ -33,6 +34,10 @@ enum Command {
     Status(status::Args),
     /// Say what this host can enforce, and the mend for what it cannot
     Doctor(doctor::Args),
+    /// Show that no known way around works on this host
+    Drill(drill::Args),
+    #[command(hide = true)]
+    DrillLaunch(drill::Launch),
     /// Verify and ask the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -70,6 +75,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Daemon(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Doctor(args) => args.run(),
+        Command::Drill(args) => args.run(),
+        Command::DrillLaunch(args) => args.run(),
         Command::Audit(command) => command.run(),
         Command::Mode(args) => args.run(),
         Command::Learn(args) => args.run(),

@@ -13,7 +13,7 @@ mod wire;
 pub use client::{Client, ControlError};
 pub use peer::Peer;
 pub use server::{Call, Server};
-pub use wire::{Greeting, LONGEST, Refusal, Request, VERSION};
+pub use wire::{DrillResult, Greeting, LONGEST, Refusal, Request, VERSION};
 
 pub(crate) use wire::Reply;
 

@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod doctor;
+pub mod drill;
 pub mod events;
 pub mod kernel;
 pub mod metrics;

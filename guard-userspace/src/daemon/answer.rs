@@ -1,6 +1,6 @@
 //! What the daemon says to those who ask over the control socket.
 
-use super::{Daemon, Reader};
+use super::{Daemon, Reader, chain};
 use crate::audit::Value;
 use crate::control::{Call, Greeting, Peer, Refusal, Reply, Request};
 
@@ -13,7 +13,7 @@ impl Daemon {
                 "a task inside a domain may not speak with the daemon".to_owned(),
             ))
         } else {
-            self.reply(&call.request)
+            self.reply(&call, reader)
         };
         call.answer(reply);
     }
@@ -23,8 +23,8 @@ impl Daemon {
         self.kernel.label(peer.pid).is_some()
     }
 
-    fn reply(&mut self, request: &Request) -> Reply {
-        match request {
+    fn reply(&mut self, call: &Call, reader: &mut Reader) -> Reply {
+        match &call.request {
             Request::Hello => Reply::ok(&self.greeting()),
             Request::Reload => {
                 self.reload();
@@ -32,6 +32,27 @@ impl Daemon {
                     None => Reply::ok(&self.greeting()),
                     Some(why) => Reply::Error(Refusal::Failed(why.clone())),
                 }
+            }
+            Request::Drill => {
+                let taken = self.take_drills();
+                match taken.and_then(|()| self.tell()) {
+                    Ok(()) => Reply::ok(&self.greeting()),
+                    Err(refused) => Reply::Error(Refusal::Failed(chain(&refused))),
+                }
+            }
+            Request::DrillResult(result) => {
+                let mut fields = asked(&call.peer);
+                fields.extend([
+                    ("green", Value::Number(result.green)),
+                    ("gap", Value::Number(result.gap)),
+                    ("skipped", Value::Number(result.skipped)),
+                    ("not_covered", Value::Number(result.not_covered)),
+                    ("gaps", Value::Name(result.gaps.join(" ").into_bytes())),
+                    ("profile", Value::Name(result.profile.clone().into_bytes())),
+                    ("report_sha256", Value::Name(result.report_sha256.clone().into_bytes())),
+                ]);
+                reader.note("drill", fields);
+                Reply::ok(&self.greeting())
             }
         }
     }

@@ -24,20 +24,24 @@ fn own() -> String {
 
 pub(crate) const TRIES: &[Attempt] = &[
     plain("sysctl-ftrace-enabled", |_, _| open_only("/proc/sys/kernel/ftrace_enabled")),
-    plain("sysctl-ftrace-off", |_, _| fs::write("/proc/sys/kernel/ftrace_enabled", "0")),
-    plain("sysctl-core-pattern", |_, _| rewrite("/proc/sys/kernel/core_pattern", "core")),
+    plain("sysctl-ftrace-off", |_, _| {
+        fs::write("/proc/sys/kernel/ftrace_enabled", "0")?;
+        // It went through: back at once, it is the whole host's.
+        fs::write("/proc/sys/kernel/ftrace_enabled", "1")
+    }),
+    plain("sysctl-core-pattern", |_, _| open_only("/proc/sys/kernel/core_pattern")),
     plain("sysctl-modprobe", |_, _| open_only("/proc/sys/kernel/modprobe")),
-    plain("sysctl-hostname", |_, _| rewrite("/proc/sys/kernel/hostname", "guest")),
-    plain("sysctl-overcommit", |_, _| rewrite("/proc/sys/vm/overcommit_memory", "0")),
+    plain("sysctl-hostname", |_, _| open_only("/proc/sys/kernel/hostname")),
+    plain("sysctl-overcommit", |_, _| open_only("/proc/sys/vm/overcommit_memory")),
     plain("sysctl-through-self-root", |_, _| open_only("/proc/self/root/proc/sys/kernel/core_pattern")),
     plain("sysrq-trigger", |_, _| open_only("/proc/sysrq-trigger")),
-    plain("irq-affinity", |_, _| rewrite("/proc/irq/default_smp_affinity", "3")),
-    plain("sysfs", |_, _| rewrite("/sys/kernel/mm/transparent_hugepage/khugepaged/pages_to_scan", "4096")),
+    plain("irq-affinity", |_, _| open_only("/proc/irq/default_smp_affinity")),
+    plain("sysfs", |_, _| open_only("/sys/kernel/mm/transparent_hugepage/enabled")),
     plain("sysfs-uevent-helper", |_, _| open_only("/sys/kernel/uevent_helper")),
     plain("tracefs", |_, _| open_only("/sys/kernel/tracing/tracing_on")),
     plain("debugfs", |_, _| open_only("/sys/kernel/debug/fault_around_bytes")),
     plain("securityfs", |_, _| open_only("/sys/kernel/security/lockdown")),
-    plain("loginuid", |_, _| rewrite("/proc/self/loginuid", "0")),
+    plain("loginuid", |_, _| open_only("/proc/self/loginuid")),
     plain("cgroup-leave", |at, _| fs::write(at.path("cgroups")?.join("cgroup.procs"), own())),
     plain("cgroup-leave-to-sibling", |at, _| fs::write(at.path("away")?.join("cgroup.procs"), own())),
     plain("cgroup-thread-leave", |at, _| {
@@ -76,7 +80,6 @@ pub(crate) const TRIES: &[Attempt] = &[
     plain("control-socket", |at, _| {
         std::os::unix::net::UnixStream::connect(at.path("run")?.join("control.sock")).map(drop)
     }),
-    plain("binary-write", |at, _| OpenOptions::new().append(true).open(at.path("binary")?).map(drop)),
     plain("binary-chmod", |at, _| {
         let path = at.path("binary")?;
         let mode = fs::metadata(&path)?.permissions();

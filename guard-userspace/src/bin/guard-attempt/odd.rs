@@ -91,8 +91,7 @@ const OTHERS: &[Attempt] = &[
     plain("raw-icmp", |at, _| ping(at, RAW)),
     plain("raw-made-up-protocol", |at, _| send(&socket(INET, RAW, 253)?, Some(&v4(at.ip("web")?, 0)), 0)),
     plain("raw-own-header", |at, _| whole_packet(at, &[])),
-    // A loose source route over one stop, padded.
-    plain("raw-own-header-source-route", |at, _| whole_packet(at, &[131, 7, 4, 127, 77, 0, 9, 1])),
+    plain("raw-own-header-options", |at, _| whole_packet(at, &[1, 1, 1, 0])),
     plain("packet-socket", |_, _| frame(RAW)),
     plain("packet-socket-cooked", |_, _| frame(DGRAM)),
     plain("netlink-route-change", |_, _| {

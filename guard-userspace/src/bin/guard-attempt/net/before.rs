@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use super::{DGRAM, INET, INET6, SECRET, STREAM, connect, pending, send, socket};
 use crate::files::inherited::{in_flight, receive};
 use crate::scene::Scene;
-use crate::sys::{call, call_fd, v4};
+use crate::sys::{call, v4};
 use crate::table::{Attempt, handed};
 
 fn tcp(_: &Scene) -> io::Result<Vec<OwnedFd>> {
@@ -88,15 +88,6 @@ pub(crate) const TRIES: &[Attempt] = &[
         "receive-connection",
         |at| Ok(vec![in_flight(&to_web(at)?[0])?]),
         |_, fds| send(&receive(&fds[0])?, None, 0),
-    ),
-    handed(
-        "steal-socket-by-pidfd",
-        |_| Ok(Vec::new()),
-        |at, _| {
-            let outsider: i32 = at.need("outsider")?;
-            let pidfd = call_fd(libc::SYS_pidfd_open, &mut [outsider.into(), 0.into()])?;
-            call_fd(libc::SYS_pidfd_getfd, &mut [(&pidfd).into(), 0.into(), 0.into()]).map(drop)
-        },
     ),
     handed(
         "sctp-connectx-inherited",
