@@ -103,17 +103,17 @@ impl Args {
             Err(error) => return Err(error.into()),
         };
         let (result, json) = last::summary(&report)?;
+        term::print(&match self.format {
+            Format::Text | Format::Markdown => report::text(&report, io::stdout().is_terminal()),
+            Format::Json => json.clone(),
+            Format::Junit => report::junit(&report),
+            Format::Html => report::html(&report),
+        })?;
         // Part of a drill says nothing of the rest, so it is shown and not kept.
         if self.only.is_empty() && self.tier.is_none() {
             last::keep(&options.state, &json)?;
             let _: Greeting = Client::connect(&options.run)?.ask(&Request::DrillResult(result))?;
         }
-        term::print(&match self.format {
-            Format::Text | Format::Markdown => report::text(&report, io::stdout().is_terminal()),
-            Format::Json => json,
-            Format::Junit => report::junit(&report),
-            Format::Html => report::html(&report),
-        })?;
         Ok(if report.summary.gap > 0 { Ending::Finding } else { Ending::Fine })
     }
 

@@ -51,7 +51,10 @@ pub(crate) const TRIES: &[Attempt] = &[
         fs::write(at.path("away")?.join("cgroup.procs"), at.need::<String>("outsider")?)
     }),
     plain("cgroup-move-guard", |at, _| {
-        fs::write(at.path("away")?.join("cgroup.procs"), at.need::<String>("guard")?)
+        let guard = at.need::<String>("guard")?;
+        fs::write(at.path("away")?.join("cgroup.procs"), &guard)?;
+        // It went through: back to where daemons are.
+        fs::write(at.path("cgroups")?.join("cgroup.procs"), guard)
     }),
     plain("cgroup-mkdir", |at, _| {
         let fresh = at.path("away")?.join(format!("new-{}", own()));

@@ -17,7 +17,7 @@ pub(super) const OPENING: Group = Group {
     name: "Opening files to write",
     tags: Tags { attack: &["T1565.001"], owasp: &["ASI02", "ASI10"] },
     drills: &[
-        write("open-write", "a protected file is not opened for writing", F01, FILE_OPEN, OPEN),
+        write("open-write", "a protected file is not opened for writing", &["F01", "N75"], FILE_OPEN, OPEN),
         write(
             "open-read-write",
             "a protected file is not opened for reading and writing",
