@@ -10,7 +10,6 @@ mod audit;
 mod boundary;
 mod debian;
 mod demo;
-mod drill;
 mod exec;
 mod files;
 mod ground;
@@ -41,7 +40,6 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         host::TESTS,
         refuse::TESTS,
         demo::TESTS,
-        drill::TESTS,
         identity::TESTS,
         exec::TESTS,
         files::TESTS,
