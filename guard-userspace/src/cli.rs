@@ -5,6 +5,7 @@ mod audit;
 mod daemon;
 mod discover;
 mod doctor;
+mod drill;
 mod enter;
 mod generate;
 mod learn;
@@ -54,6 +55,10 @@ enum Command {
     /// Write manual pages and completions; packages are made with it
     #[command(hide = true)]
     Generate(generate::Args),
+    /// Show that no known way around works on this host
+    Drill(drill::Args),
+    #[command(hide = true)]
+    DrillLaunch(drill::Launch),
     /// Verify and ask the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -97,6 +102,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Discover(args) => args.run(),
         Command::Enter(args) => return args.run(),
         Command::Generate(args) => args.run(),
+        Command::Drill(args) => args.run(),
+        Command::DrillLaunch(args) => args.run(),
         Command::Audit(command) => command.run(),
         Command::Mode(args) => args.run(),
         Command::Learn(args) => args.run(),

@@ -15,7 +15,8 @@ pub use peer::Peer;
 pub use server::{Call, Server};
 pub(crate) use wire::is_uuid;
 pub use wire::{
-    DomainView, Greeting, LONGEST, Overview, Refusal, Request, Run, SessionView, Started, VERSION, new_uuid,
+    DomainView, DrillResult, Greeting, LONGEST, Overview, Refusal, Request, Run, SessionView, Started,
+    VERSION, new_uuid,
 };
 
 pub(crate) use wire::Reply;

@@ -1,6 +1,7 @@
 //! `guard daemon`: policies to the kernel, events to the log, and an eye on both.
 
 mod answer;
+mod drills;
 mod gateways;
 mod holds;
 mod lookout;
@@ -33,6 +34,7 @@ pub use gateways::GatewayState;
 use lookout::Lookout;
 use sessions::Sessions;
 
+pub use drills::{CGROUP as DRILL_CGROUP, directory as drill_directory, policy_name as drill_policy_name};
 pub use policies::{Loaded, PolicyError, load as load_policies};
 pub use reader::Reader;
 pub use state::{PolicyState, State};
@@ -129,7 +131,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let own = std::env::current_exe().ok();
     kernel.register_launchers(own.as_deref()).map_err(doing("tell the programs who launches services"))?;
     let (generation, ids) = state::previous(&config, &kernel);
-    let plan = loaded.compile(&ids, generation + 1)?;
+    let (loaded, plan) = compile_with_drills(loaded, &config, &ids, generation + 1)?;
     let sessions = Sessions::read(&config.state).map_err(doing("read the boot id"))?;
     let gateways = Gateways::new(config.probe.clone());
     let mut daemon = Daemon {
@@ -219,17 +221,13 @@ impl Daemon {
     /// Reads the policies again; errors leave everything as it was and are shown in status.
     fn reload(&mut self) {
         let outcome = policies::load(&self.config.policies).map_err(DaemonError::from).and_then(|loaded| {
-            let plan = loaded.compile(&self.plan.ids, self.plan.generation + 1)?;
-            Ok((loaded, plan))
+            compile_with_drills(loaded, &self.config, &self.plan.ids, self.plan.generation + 1)
         });
         match outcome {
             Ok((loaded, plan)) => {
-                let before =
-                    (std::mem::replace(&mut self.loaded, loaded), std::mem::replace(&mut self.plan, plan));
                 self.refused = None;
-                if let Err(refused) = self.install() {
+                if let Err(refused) = self.replace(loaded, plan) {
                     error!(error = %chain(&refused), "the new policies could not be installed");
-                    (self.loaded, self.plan) = before;
                     self.refused = Some(chain(&refused));
                 }
             }
@@ -287,6 +285,16 @@ impl Daemon {
         if let Err(untold) = self.tell() {
             error!(error = %chain(&untold), "status cannot be told");
         }
+    }
+
+    /// Installs other policies, or leaves everything as it was.
+    fn replace(&mut self, loaded: Loaded, plan: Plan) -> Result<(), DaemonError> {
+        let before = (std::mem::replace(&mut self.loaded, loaded), std::mem::replace(&mut self.plan, plan));
+        let done = self.install();
+        if done.is_err() {
+            (self.loaded, self.plan) = before;
+        }
+        done
     }
 
     async fn serve(
@@ -355,6 +363,24 @@ impl Daemon {
         }
         reader.drain(&self.plan)
     }
+}
+
+/// Compiles the policies together with those of a running drill, or if that fails, without: a drill is in nobody's way.
+fn compile_with_drills(
+    loaded: Loaded,
+    config: &Config,
+    ids: &IdMap,
+    generation: u64,
+) -> Result<(Loaded, Plan), DaemonError> {
+    let all = loaded.with_drills(&config.run);
+    if all.policies.len() > loaded.policies.len() {
+        match all.compile(ids, generation) {
+            Ok(plan) => return Ok((all, plan)),
+            Err(refused) => warn!(error = %chain(&refused), "the drill's policies are left out"),
+        }
+    }
+    let plan = loaded.compile(ids, generation)?;
+    Ok((loaded, plan))
 }
 
 /// A daemon inside a governed cgroup would be an agent's to stop.

@@ -13,6 +13,7 @@ pub mod control;
 pub mod daemon;
 pub mod discover;
 pub mod doctor;
+pub mod drill;
 pub mod events;
 pub mod kernel;
 pub mod metrics;

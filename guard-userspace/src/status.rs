@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::control::{Client, Greeting, Request};
 use crate::daemon::{GatewayState, PolicyState, State};
+use crate::drill::last::Last;
 use crate::kernel::{Arenas, HookState, Kernel, Pins, Tier};
 
 /// The answer of `guard status`.
@@ -34,6 +35,8 @@ pub struct Status {
     pub ftrace_enabled: bool,
     /// The daemon that answers. Without one everything is still decided, and nothing recorded.
     pub daemon: Option<Greeting>,
+    /// The last drill: green only if it is fresh.
+    pub drill: Option<Last>,
     /// Identity of the attached programs.
     pub build: String,
 }
@@ -80,6 +83,7 @@ impl Status {
             counters: BTreeMap::new(),
             ftrace_enabled: ftrace_enabled(),
             daemon: Client::connect(run).and_then(|mut daemon| daemon.ask(&Request::Hello)).ok(),
+            drill: None,
             build: String::new(),
         };
         match Kernel::inspect(pins) {

@@ -2,8 +2,11 @@
 
 #![expect(unsafe_code, reason = "this is the module for it")]
 
+use std::ffi::CString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -14,4 +17,63 @@ pub(crate) mod bpf;
 pub(crate) fn wait_on(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is open and ours until it is dropped, and always the same number.
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// socket(2), of any family and protocol by number: nix names only some.
+pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, protocol) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// lsetxattr(2).
+pub(crate) fn set_attribute(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
+    let (path, name) = (c_path(path)?, CString::new(name)?);
+    let value_at = value.as_ptr().cast();
+    // SAFETY: both strings end in a NUL, the value is as long as said, and all outlive the call.
+    match unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), value_at, value.len(), 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Extended attributes of a file, or of the link itself, by name; as many as fit.
+pub(crate) fn attributes(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let Ok(path) = c_path(path) else { return Vec::new() };
+    let mut names = vec![0u8; 1024];
+    // SAFETY: the path ends in a NUL, the buffer is as long as said, and both outlive the call.
+    let length = unsafe { libc::llistxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
+    names.truncate(usize::try_from(length).unwrap_or(0));
+    let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    names
+        .filter_map(|name| {
+            let text = CString::new(name).ok()?;
+            let mut value = vec![0u8; 256];
+            // SAFETY: as above.
+            let length = unsafe {
+                libc::lgetxattr(path.as_ptr(), text.as_ptr(), value.as_mut_ptr().cast(), value.len())
+            };
+            value.truncate(usize::try_from(length).unwrap_or(0));
+            Some((name.to_vec(), value))
+        })
+        .collect()
+}
+
+/// A file's flags as `FS_IOC_GETFLAGS` tells them, where the file system has such.
+pub(crate) fn file_flags(path: &Path) -> Option<u32> {
+    const GET_FLAGS: u64 = 0x8008_6601;
+    let file = std::fs::File::open(path).ok()?;
+    // The number says a long; the kernel writes an int.
+    let mut flags = [0u32; 2];
+    // SAFETY: the buffer is as long as the number of the request says, and outlives the call.
+    let done = unsafe { libc::ioctl(file.as_raw_fd(), GET_FLAGS, flags.as_mut_ptr()) };
+    (done == 0).then_some(flags[0])
 }

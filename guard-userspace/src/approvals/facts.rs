@@ -97,7 +97,7 @@ mod tests {
     fn a_files_digest_belongs_to_one_state_of_it() {
         let path = std::env::temp_dir().join(format!("guard-facts-{}", std::process::id()));
         fs::write(&path, "abc").unwrap();
-        let (digest, before) = super::digest(&path).unwrap();
+        let (digest, before) = digest(&path).unwrap();
         assert_eq!(digest, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(state(&path).unwrap(), before);
         fs::write(&path, "abcd").unwrap();

@@ -122,6 +122,14 @@ pub struct Cursor {
     pub offset: u64,
 }
 
+/// Where the log ends now.
+pub fn end(directory: &Path) -> Result<Cursor, ReadError> {
+    let segments = files::segments(directory).map_err(failed(directory))?;
+    let Some((segment, path)) = segments.last() else { return Ok(Cursor::default()) };
+    let offset = std::fs::metadata(path).map_err(failed(path))?.len();
+    Ok(Cursor { segment: *segment, offset })
+}
+
 /// Gives every record that answers a question to `each`, with its line: closed segments by their index, which is made
 /// first if it is missing and can be; the last one line by line. `cursor` is then where new records will come.
 pub fn search(

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use guard_userspace::drill::last::Last;
 use guard_userspace::kernel::Pins;
 use guard_userspace::status::Status;
 
@@ -16,6 +17,9 @@ pub(crate) struct Args {
     /// Directory of runtime state
     #[arg(long, default_value = places::RUN)]
     run: PathBuf,
+    /// Directory of the audit log, beside which the last drill's result lies
+    #[arg(long, default_value = places::STATE)]
+    state: PathBuf,
     /// Directory of pins
     #[arg(long, default_value = places::PINS)]
     pins: PathBuf,
@@ -23,7 +27,8 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<Ending> {
-        let status = Status::ask(&Pins::at(self.pins), &self.run);
+        let mut status = Status::ask(&Pins::at(self.pins), &self.run);
+        status.drill = Some(Last::read(&self.state));
         if self.json {
             println!("{}", serde_json::to_string_pretty(&status)?);
         } else {
@@ -77,6 +82,9 @@ fn print(status: &Status) {
         (sent + session.bytes_out, ended + usize::from(session.spent_at.is_some()))
     });
     println!("sent        {sent} bytes by {} sessions, {ended} at their limit", status.sessions.len());
+    if let Some(drill) = &status.drill {
+        println!("drill       {}", told(drill));
+    }
     let counted: Vec<String> = status
         .counters
         .iter()
@@ -84,4 +92,18 @@ fn print(status: &Status) {
         .map(|(site, count)| format!("{site} {count}"))
         .collect();
     println!("counters    {}", counted.join(", "));
+}
+
+/// How the last drill ended and how long ago: what is old is said to be old, however it ended.
+fn told(drill: &Last) -> String {
+    let age = match drill.age_seconds {
+        seconds @ ..7200 => format!("{} min ago", seconds / 60),
+        seconds => format!("{} h ago", seconds / 3600),
+    };
+    match drill.state {
+        "never" => "never run; `guard drill` shows whether a way round works".to_owned(),
+        "stale" => format!("STALE: {age}, which says nothing of now; run `guard drill`"),
+        "green" => format!("green, {} drills, {age}", drill.green),
+        _ => format!("GAP: {} of {}, {age}; `guard drill` says which", drill.gap, drill.gap + drill.green),
+    }
 }

@@ -42,6 +42,10 @@ pub enum Request {
     End { session: String },
     /// What lives in which domain → [`Overview`].
     Sessions,
+    /// Take in the policies that a drill has put below the runtime state, or let them go → [`Greeting`].
+    Drill,
+    /// Write how a drill ended into the audit log → [`Greeting`].
+    DrillResult(DrillResult),
 }
 
 /// What `guard run` asks for.
@@ -101,6 +105,21 @@ pub struct SessionView {
     pub tasks: usize,
     /// Recorded decisions by verdict, since this daemon started.
     pub verdicts: std::collections::BTreeMap<String, u64>,
+}
+
+/// How a drill ended, in short; the report itself lies beside the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillResult {
+    pub green: u64,
+    pub gap: u64,
+    pub skipped: u64,
+    pub not_covered: u64,
+    /// Names of the drills with a gap, as many as fit.
+    pub gaps: Vec<String>,
+    pub profile: String,
+    /// Of the report, as JSON.
+    pub report_sha256: String,
 }
 
 /// Who answers.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use guard_common::abi::Reason;
 
 use super::holds::Given;
-use super::{Daemon, Reader};
+use super::{Daemon, Reader, chain};
 use crate::audit::Value;
 use crate::control::{Call, Greeting, Peer, Refusal, Reply, Request};
 
@@ -61,6 +61,27 @@ impl Daemon {
                 Err(refusal) => Reply::Error(refusal),
             },
             Request::Sessions => Reply::ok(&self.overview(reader)),
+            Request::Drill => {
+                let taken = self.take_drills();
+                match taken.and_then(|()| self.tell()) {
+                    Ok(()) => Reply::ok(&self.greeting()),
+                    Err(refused) => Reply::Error(Refusal::Failed(chain(&refused))),
+                }
+            }
+            Request::DrillResult(result) => {
+                let mut fields = asked(peer);
+                fields.extend([
+                    ("green", Value::Number(result.green)),
+                    ("gap", Value::Number(result.gap)),
+                    ("skipped", Value::Number(result.skipped)),
+                    ("not_covered", Value::Number(result.not_covered)),
+                    ("gaps", Value::Name(result.gaps.join(" ").into_bytes())),
+                    ("profile", Value::Name(result.profile.clone().into_bytes())),
+                    ("report_sha256", Value::Name(result.report_sha256.clone().into_bytes())),
+                ]);
+                reader.note("drill", fields);
+                Reply::ok(&self.greeting())
+            }
         }
     }
 

@@ -83,7 +83,7 @@ fn read_error(directory: &Path, source: io::Error) -> PolicyError {
     PolicyError::Read { directory: directory.display().to_string(), source }
 }
 
-fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();

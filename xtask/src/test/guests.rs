@@ -16,6 +16,7 @@ use crate::guest::{Failure, Guest, Output, Status};
 const TESTS_AT: &str = "/usr/local/bin/guest-tests";
 const GUARD_AT: &str = "/usr/local/bin/guard";
 const DEMO_AT: &str = "/usr/local/bin/demo";
+const ATTEMPT_AT: &str = "/usr/local/bin/guard-attempt";
 
 /// Where the results of a guest without the BPF security module are counted.
 const WITHOUT_BPF: &str = "without bpf";
@@ -29,12 +30,18 @@ struct Programs {
     tests: PathBuf,
     guard: PathBuf,
     demo: PathBuf,
+    attempt: PathBuf,
 }
 
 pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String]) {
     let build = || -> Result<Programs> {
         let dir = build_host::everything()?;
-        Ok(Programs { tests: dir.join("guest-tests"), guard: dir.join("guard"), demo: dir.join("demo") })
+        Ok(Programs {
+            tests: dir.join("guest-tests"),
+            guard: dir.join("guard"),
+            demo: dir.join("demo"),
+            attempt: dir.join("guard-attempt"),
+        })
     };
     let programs = match build() {
         Ok(programs) => programs,
@@ -124,6 +131,7 @@ fn guest(series: &str, programs: &Programs) -> Result<Guest> {
         .file(&programs.tests, TESTS_AT)
         .file(&programs.guard, GUARD_AT)
         .file(&programs.demo, DEMO_AT)
+        .file(&programs.attempt, ATTEMPT_AT)
         .timeout(Duration::from_secs(600));
     if Path::new(&policies).is_dir() {
         guest = guest.tree(&policies, "/usr/share/guard/policies");

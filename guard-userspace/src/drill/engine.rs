@@ -1,0 +1,245 @@
+//! Runs the drills and judges them.
+
+mod judge;
+mod plan;
+mod result;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::arm::{self, Ended, Start};
+use super::ground::Ground;
+use super::oracle::{Outsider, snapshot};
+use super::records::Records;
+use super::stage::Stage;
+use super::{Drill, DrillError, Effect, End, Expect, Profile, Stance, Tier, Way, doing};
+use crate::kernel::Pins;
+
+pub use plan::{Selected, select};
+pub use result::{Arm, Outcome, Report, Status, Summary};
+
+/// What to run, and where everything is.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub run: PathBuf,
+    pub state: PathBuf,
+    pub policies: PathBuf,
+    pub pins: Pins,
+    pub cgroups: PathBuf,
+    /// The program that tries.
+    pub helper: PathBuf,
+    /// Names, tags, hooks; none is all.
+    pub only: Vec<String>,
+    pub tier: Option<Tier>,
+    pub profile: Profile,
+    /// Every way by which a task is inside, for every drill.
+    pub thorough: bool,
+    /// Set when somebody wants it to stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// A process that has not ended by then never will.
+const LIMIT: Duration = Duration::from_secs(4);
+
+/// One attempt that was made, and what was seen of it from outside.
+#[derive(Debug)]
+pub(super) struct Tried {
+    pub(super) tier: Tier,
+    pub(super) way: Way,
+    pub(super) inside: bool,
+    pub(super) ended: Ended,
+    pub(super) effect: bool,
+    pub(super) news: Vec<String>,
+    /// By how much the counters that the drill names grew.
+    pub(super) counted: u64,
+}
+
+/// Runs them all.
+pub fn run(options: &Options) -> Result<Report, DrillError> {
+    let begun = Instant::now();
+    let selected = select(options)?;
+    let mut session = Session::open(options)?;
+    let mut tried = Vec::new();
+    for drill in &selected {
+        tried.push(session.drill(drill)?);
+    }
+    let recorded = session.catch_up()?;
+    let judged =
+        selected.iter().zip(&tried).map(|(one, tried)| judge::judge(one, tried, &session.records, recorded));
+    let outcomes = judged.collect();
+    Ok(Report::new(options, outcomes, begun.elapsed()))
+}
+
+/// Everything that stands while drills run.
+struct Session<'o> {
+    options: &'o Options,
+    stage: Stage,
+    records: Records,
+    outsider: Option<Outsider>,
+    number: u32,
+    own: PathBuf,
+}
+
+impl<'o> Session<'o> {
+    fn open(options: &'o Options) -> Result<Self, DrillError> {
+        let stage = Stage::set(options)?;
+        let records = Records::follow(&options.state.join("audit"), &stage.cgroup_path())?;
+        let own = std::env::current_exe().map_err(doing("find this program"))?;
+        Ok(Self { options, stage, records, outsider: None, number: 0, own })
+    }
+
+    /// Every arm of one drill, the control of a tier before its attempts.
+    fn drill(&mut self, selected: &Selected) -> Result<Vec<Tried>, DrillError> {
+        let mut tried = Vec::new();
+        if selected.skip.is_some() {
+            return Ok(tried);
+        }
+        for (tier, way, inside) in selected.arms(self.options.thorough) {
+            if self.options.stop.load(Ordering::Relaxed) {
+                return Err(DrillError::Interrupted);
+            }
+            let one = self.arm(&selected.drill, tier, way, inside)?;
+            // What does not work outside proves nothing inside.
+            let hopeless = !inside && !selected.drill.control.contains(&one.ended.end);
+            tried.push(one);
+            if hopeless && tier == Tier::Root {
+                break;
+            }
+        }
+        Ok(tried)
+    }
+
+    fn arm(&mut self, drill: &Drill, tier: Tier, way: Way, inside: bool) -> Result<Tried, DrillError> {
+        self.number += 1;
+        let ground = Ground::fresh(&self.stage.tree, self.number, drill.on, tier)
+            .map_err(doing(format!("furnish the ground for {}", drill.name)))?;
+        let outsider = self.outsider(tier)?;
+        let mut arguments = vec![drill.name.to_owned()];
+        arguments.extend(self.words(&ground, tier, way, outsider));
+        let cgroup = inside.then(|| match way {
+            Way::Nested => self.stage.nested(drill.stance),
+            _ => self.stage.cgroup(drill.stance),
+        });
+        if matches!(way, Way::Cloned | Way::ClonedLeft) {
+            let into = cgroup.as_deref().unwrap_or(&self.stage.away);
+            arguments.push(format!("cgroup={}", into.display()));
+        }
+        let program = if way == Way::Launched {
+            arguments.splice(0..0, ["drill-launch".to_owned(), self.options.helper.display().to_string()]);
+            &self.own
+        } else {
+            &self.options.helper
+        };
+        let start = Start { program, arguments, way, cgroup, away: self.stage.away.clone(), limit: LIMIT };
+        let (mut was, mut counted) = (Vec::new(), 0);
+        let far = &mut self.stage.far;
+        let pins = &self.options.pins;
+        let ended = arm::run(&start, || {
+            was = snapshot(&ground.d).unwrap_or_default();
+            counted = counters(pins, drill.record);
+            far.arrived();
+        })
+        .map_err(doing(format!("try {}", drill.name)))?;
+        let counted = counters(pins, drill.record).saturating_sub(counted);
+        let is = snapshot(&ground.d).unwrap_or_default();
+        let news: Vec<String> = is.iter().filter(|line| !was.contains(line)).take(2).cloned().collect();
+        let changed = is != was;
+        let arrived = far.arrived() > 0;
+        let harmed = self.outsider.as_mut().is_some_and(Outsider::harmed);
+        let succeeded = ended.end == End::Did;
+        let effect = match drill.effect {
+            Effect::Changes => changed,
+            Effect::Runs => ended.end == End::Became(super::ground::RAN),
+            Effect::Arrives => arrived,
+            Effect::Harms => harmed,
+            Effect::Succeeds => succeeded,
+            Effect::OnlyRecorded => false,
+        };
+        // Whatever else it was meant to do, these must not happen inside.
+        let effect = effect || inside && (harmed || arrived || drill.on != super::On::Open && changed);
+        Ok(Tried { tier, way, inside, ended, effect, news, counted })
+    }
+
+    /// Its process and where its memory is.
+    fn outsider(&mut self, tier: Tier) -> Result<(u32, u64), DrillError> {
+        if !self.outsider.as_mut().is_some_and(|outsider| outsider.serves(tier)) {
+            let fresh = Outsider::start(&self.options.helper, tier).map_err(doing("start an outsider"))?;
+            self.outsider = Some(fresh);
+        }
+        Ok(self.outsider.as_ref().map_or((0, 0), |outsider| (outsider.pid(), outsider.memory)))
+    }
+
+    /// What the helper is told.
+    fn words(&self, ground: &Ground, tier: Tier, way: Way, outsider: (u32, u64)) -> Vec<String> {
+        let (stage, options) = (&self.stage, self.options);
+        let mut words = vec![
+            format!("tier={}", tier.name()),
+            format!("way={}", way.word()),
+            format!("outsider={}", outsider.0),
+            format!("memory={}", outsider.1),
+            format!("guard={}", stage.guard),
+            format!("hidden={}", stage.hidden),
+            format!("free={}", stage.free_port),
+            format!("open={}", stage.open_port),
+        ];
+        let far = &stage.far;
+        let addresses = [
+            ("gateway", Some(far.gateway)),
+            ("web", Some(far.web)),
+            ("dns", Some(far.dns)),
+            ("web6", far.web6),
+            ("dns6", far.dns6),
+            ("other", Some(far.other)),
+            ("twin", far.twin),
+        ];
+        words.extend(addresses.iter().filter_map(|(word, at)| at.map(|at| format!("{word}={at}"))));
+        let sockets = stage.tree.join("sockets");
+        let paths: [(&str, &Path); 11] = [
+            ("d", &ground.d),
+            ("work", &ground.work),
+            ("sockets", &sockets),
+            ("away", &stage.away),
+            ("cgroups", &options.cgroups),
+            ("self", &options.helper),
+            ("policies", &options.policies),
+            ("state", &options.state),
+            ("run", &options.run),
+            ("pins", options.pins.root()),
+            ("binary", &self.own),
+        ];
+        words.extend(paths.iter().map(|(word, path)| format!("{word}={}", path.display())));
+        words
+    }
+
+    /// Waits until the log has told of everything so far.
+    fn catch_up(&mut self) -> Result<bool, DrillError> {
+        let mut sentinels = Vec::new();
+        for (name, on) in [("open-write", super::On::Shut), ("bpf-map-create", super::On::Open)] {
+            let drill = super::catalogue::find(name).ok_or_else(|| DrillError::Unknown(name.to_owned()))?;
+            let drill = Drill { on, stance: Stance::Plain, ..*drill };
+            sentinels.push(self.arm(&drill, Tier::Root, Way::Direct, true)?.ended);
+        }
+        self.records.reached(&sentinels)
+    }
+}
+
+/// The sum of the counters that are named.
+fn counters(pins: &Pins, wanted: &[Expect]) -> u64 {
+    let names: Vec<&str> = wanted
+        .iter()
+        .filter_map(|expect| match expect {
+            Expect::Counter(name) => Some(*name),
+            Expect::Rule(..) | Expect::Item(..) | Expect::Capability(_) | Expect::Nothing(_) => None,
+        })
+        .collect();
+    if names.is_empty() {
+        return 0;
+    }
+    let sites = crate::kernel::Kernel::inspect(pins).and_then(|kernel| kernel.sites().ok());
+    sites.map_or(0, |sites| {
+        let all = guard_common::abi::Site::ALL.iter();
+        all.filter(|site| names.contains(&site.name())).map(|site| sites[*site as usize]).sum()
+    })
+}
