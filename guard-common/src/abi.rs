@@ -18,7 +18,7 @@ pub use config::{Control, InodeKey};
 pub use event::{Event, EventFlags, EventKind};
 pub use reason::Reason;
 pub use stats::Site;
-pub use subject::{CgroupEntry, Label, LabelFlags};
+pub use subject::{CgroupEntry, Label, LabelFlags, Spent};
 pub use verdict::{Mode, Verdict};
 
 /// A closed set of named values that crosses the boundary as a number.

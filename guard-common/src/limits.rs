@@ -26,6 +26,8 @@ pub const CGROUP_FILTER_BITS: u32 = 65_536;
 pub const RING_BYTES: u32 = 8 << 20;
 /// Remembered allows of `audit: {allows: first}`.
 pub const SEEN: u32 = 65_536;
+/// Gateways of all policies together.
+pub const GATEWAYS: u32 = 256;
 /// Launchers known by inode.
 pub const LAUNCHERS: u32 = 64;
 /// Living tasks that can have found their storage busy, on kernels where it can be: room for each is set aside.

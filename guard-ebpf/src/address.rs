@@ -186,6 +186,8 @@ pub(crate) fn about(length: u32, kind: Kind, unspecified_is_v4: bool) -> u64 {
 const UNSPECIFIED_IS_V4: u64 = 1 << 40;
 /// The address is to be bound to, and the wildcard stands for itself.
 pub(crate) const LOCAL: u64 = 1 << 41;
+/// Control messages come with the address. One of them chooses what the wildcard means, so it is no address.
+pub(crate) const GUIDED: u64 = 1 << 42;
 
 /// Spells the `struct sockaddr` at a kernel address. Its fields are the kernel's copy, so what is decided here
 /// is what the call acts on.
@@ -208,15 +210,21 @@ pub(crate) fn spell(scratch: *mut Scratch, sk: Ptr, address: u64, about: u64) ->
     if family == AF_UNSPEC {
         return Spelt::Unspecified as u64;
     }
-    let peer = about & LOCAL == 0;
+    let (peer, guided) = (about & LOCAL == 0, about & GUIDED != 0);
     if family == AF_INET && length >= 16 {
         let address = (front >> 32) as u32;
+        if guided && address == 0 {
+            return Spelt::Unknown as u64;
+        }
         let address = if peer { v4_peer(sk, address) } else { address };
         Key::v4(address, protocol, port).keep(scratch);
         return Spelt::Key as u64;
     }
     if family == AF_INET6 && length >= 24 {
         let Some(halves) = kernel::read::<[u64; 2]>(address + 8) else { return Spelt::Unknown as u64 };
+        if guided && is_wildcard(halves) {
+            return Spelt::Unknown as u64;
+        }
         let halves = if peer { v6_peer(sk, halves) } else { halves };
         Key::v6(halves, protocol, port).keep(scratch);
         return Spelt::Key as u64;
@@ -234,30 +242,46 @@ fn halves(sk: Ptr, offset: u64) -> [u64; 2] {
 const LOOPBACK_V4: u32 = u32::from_le_bytes([127, 0, 0, 1]);
 const LOOPBACK_V6: u64 = 1 << 56;
 
+/// The IPv6 wildcard, or the IPv4 one mapped.
+#[inline(always)]
+fn is_wildcard([high, low]: [u64; 2]) -> bool {
+    high == 0 && (low == 0 || low == u64::from(key::MAPPED_PREFIX))
+}
+
+#[inline(always)]
+fn v4_peer(sk: Ptr, address: u32) -> u32 {
+    v4_meant(address, load(sk, off!(SOCK_LOCAL_V4)))
+}
+
+#[inline(always)]
+fn v6_peer(sk: Ptr, halves_of: [u64; 2]) -> [u64; 2] {
+    let [_, bound] = halves(sk, off!(SOCK_LOCAL_V6));
+    v6_meant(halves_of, load(sk, off!(SOCK_LOCAL_V4)), bound as u32 == key::MAPPED_PREFIX)
+}
+
 /// The wildcard as a peer is the address the socket is bound to, else this host's loopback
 /// (`ip_route_output_key_hash_rcu`, net/ipv4/route.c).
 #[inline(always)]
-fn v4_peer(sk: Ptr, address: u32) -> u32 {
-    if address != 0 {
-        return address;
+pub(crate) fn v4_meant(address: u32, bound: u32) -> u32 {
+    match (address, bound) {
+        (0, 0) => LOOPBACK_V4,
+        (0, bound) => bound,
+        (address, _) => address,
     }
-    let bound: u32 = load(sk, off!(SOCK_LOCAL_V4));
-    if bound != 0 { bound } else { LOOPBACK_V4 }
 }
 
 /// `tcp_v6_connect` and `__ip6_datagram_connect`: the wildcard as a peer is the loopback, the IPv4 one if the
-/// socket is bound to an IPv4 address.
+/// socket is bound to a mapped address, whichever that is.
 #[inline(always)]
-fn v6_peer(sk: Ptr, [high, low]: [u64; 2]) -> [u64; 2] {
+pub(crate) fn v6_meant([high, low]: [u64; 2], bound: u32, to_mapped: bool) -> [u64; 2] {
     let mapped = |address: u32| [0, u64::from(key::MAPPED_PREFIX) | u64::from(address) << 32];
     if high == 0 && low as u32 == key::MAPPED_PREFIX {
-        return mapped(v4_peer(sk, (low >> 32) as u32));
+        return mapped(v4_meant((low >> 32) as u32, bound));
     }
     if high != 0 || low != 0 {
         return [high, low];
     }
-    let [_, bound] = halves(sk, off!(SOCK_LOCAL_V6));
-    if bound as u32 == key::MAPPED_PREFIX { mapped(v4_peer(sk, 0)) } else { [0, LOOPBACK_V6] }
+    if to_mapped { mapped(LOOPBACK_V4) } else { [0, LOOPBACK_V6] }
 }
 
 /// The place so many bytes before the object's end.

@@ -27,6 +27,7 @@ pub(crate) enum How {
 #[repr(C)]
 pub(crate) struct Approval {
     generation: u64,
+    session: u64,
     domain: u32,
     how: u32,
     key: Key,
@@ -55,11 +56,26 @@ pub(crate) fn is_of(approval: *const Approval, generation: u64) -> bool {
     !approval.is_null() && unsafe { get(&raw const (*approval).generation) } == generation
 }
 
-/// The domain it was made for, which is tighter than the cgroup's in a sandbox; else `domain`.
+/// The domain and the session that it was made for.
 #[inline(always)]
-pub(crate) fn domain(approval: *const Approval, domain: u32) -> u32 {
+pub(crate) fn made_for(approval: *const Approval) -> Option<(u32, u64)> {
+    if approval.is_null() {
+        return None;
+    }
+    // SAFETY: not null, an approval in socket storage.
+    unsafe { Some((get(&raw const (*approval).domain), get(&raw const (*approval).session))) }
+}
+
+/// Does it say that the socket may send to `peer`, under whatever generation and domain?
+#[inline(always)]
+pub(crate) fn names(approval: *const Approval, peer: Key) -> bool {
     // SAFETY: checked for null, an approval in socket storage.
-    if approval.is_null() { domain } else { unsafe { get(&raw const (*approval).domain) } }
+    !approval.is_null() && same(unsafe { get(&raw const (*approval).key) }, peer)
+}
+
+#[inline(always)]
+fn same(one: Key, other: Key) -> bool {
+    one.0[2] == other.0[2] && one.0[1] == other.0[1] && one.0[0] == other.0[0]
 }
 
 /// Does it cover a send to `peer` now?
@@ -80,12 +96,12 @@ pub(crate) fn covers(approval: *const Approval, generation: u64, domain: u32, pe
     if made_in != generation || of != domain {
         return false;
     }
-    how == How::Accepts as u32 || (key.0[2] == peer.0[2] && key.0[1] == peer.0[1] && key.0[0] == peer.0[0])
+    how == How::Accepts as u32 || same(key, peer)
 }
 
 /// Remembers an approval. Without memory for it the next send is decided anew.
 #[inline(always)]
-pub(crate) fn grant(sk: Ptr, generation: u64, domain: u32, how: How, key: Key) {
+pub(crate) fn grant(sk: Ptr, generation: u64, (domain, session): (u32, u64), how: How, key: Key) {
     // SAFETY: as in `find`; no initial value; 1 is BPF_LOCAL_STORAGE_GET_F_CREATE.
     let approval: *mut Approval = unsafe {
         helpers::bpf_sk_storage_get(APPROVALS.as_ptr(), sk.cast_mut().cast(), ptr::null_mut(), 1).cast()
@@ -99,6 +115,7 @@ pub(crate) fn grant(sk: Ptr, generation: u64, domain: u32, how: How, key: Key) {
     // SAFETY: not null, an approval in socket storage.
     unsafe {
         put(&raw mut (*approval).generation, 0);
+        put(&raw mut (*approval).session, session);
         put(&raw mut (*approval).domain, domain);
         put(&raw mut (*approval).how, how as u32);
         put(&raw mut (*approval).key, key);

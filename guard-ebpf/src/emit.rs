@@ -172,28 +172,54 @@ struct Small {
     key: Key,
 }
 
-/// Sends an event about a packet; whose task it was is not known.
+/// Who a record says it was, where there is no scratch space to say it in.
+struct Actor {
+    ids: u64,
+    start_time: u64,
+    parent: u32,
+    uid: u32,
+    loginuid: u32,
+}
+
+impl Actor {
+    /// Of a packet nobody knows.
+    const NOBODY: Self = Self { ids: 0, start_time: 0, parent: 0, uid: u32::MAX, loginuid: u32::MAX };
+
+    #[inline(always)]
+    fn current() -> Self {
+        let task = kernel::current();
+        // SAFETY: helpers that take nothing.
+        let (ids, uid) =
+            unsafe { (helpers::bpf_get_current_pid_tgid(), helpers::bpf_get_current_uid_gid() as u32) };
+        let parent = load(follow(task, off!(TASK_REAL_PARENT)), off!(TASK_TGID));
+        Self { ids, start_time: load(task, off!(TASK_START)), parent, uid, loginuid: loginuid(task) }
+    }
+}
+
+/// Sends an event about an address from where there is no scratch space: about a packet, whose task is not known,
+/// or about a call of the running task.
 #[inline(always)]
-pub(crate) fn emit_packet(what: &What, cgroup: u64, key: Key) {
+pub(crate) fn emit_key<const BY_TASK: bool>(what: &What, cgroup: u64, key: Key) {
     const END: usize = size_of::<Small>();
     let length = if key.is_v4() { key::V4_LEN } else { key::V6_LEN };
     let mut small = Small { event: MaybeUninit::uninit(), key };
     let event = small.event.as_mut_ptr();
+    let actor = if BY_TASK { Actor::current() } else { Actor::NOBODY };
     // SAFETY: helpers that take nothing; members of the event on the stack.
     unsafe {
         put(&raw mut (*event).seq, sequence());
         put(&raw mut (*event).time, helpers::bpf_ktime_get_boot_ns());
-        put(&raw mut (*event).start_time, 0);
+        put(&raw mut (*event).start_time, actor.start_time);
         put(&raw mut (*event).cgroup, cgroup);
         put(&raw mut (*event).session, what.session);
         put(&raw mut (*event).generation, what.generation);
         put(&raw mut (*event).detail, what.detail);
         put(&raw mut (*event).cpu, helpers::bpf_get_smp_processor_id());
-        put(&raw mut (*event).pid, 0);
-        put(&raw mut (*event).tid, 0);
-        put(&raw mut (*event).ppid, 0);
-        put(&raw mut (*event).uid, u32::MAX);
-        put(&raw mut (*event).loginuid, u32::MAX);
+        put(&raw mut (*event).pid, (actor.ids >> 32) as u32);
+        put(&raw mut (*event).tid, actor.ids as u32);
+        put(&raw mut (*event).ppid, actor.parent);
+        put(&raw mut (*event).uid, actor.uid);
+        put(&raw mut (*event).loginuid, actor.loginuid);
         put(&raw mut (*event).domain, what.domain);
         put(&raw mut (*event).answer, what.answer);
         put(&raw mut (*event).shadow, what.shadow);
@@ -208,6 +234,9 @@ pub(crate) fn emit_packet(what: &What, cgroup: u64, key: Key) {
         put(&raw mut (*event).verdict, what.verdict);
         put(&raw mut (*event).flags, what.flags);
         put(&raw mut (*event).comm, [0; 16]);
+        if BY_TASK {
+            helpers::bpf_get_current_comm((&raw mut (*event).comm).cast(), 16);
+        }
         if helpers::bpf_ringbuf_output(EVENTS.as_ptr(), (&raw mut small).cast(), END as u64, 0) != 0 {
             count(Site::EventsLost);
         }

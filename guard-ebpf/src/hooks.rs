@@ -21,6 +21,8 @@ mod net;
 mod net_listen;
 mod net_options;
 mod net_packet;
+mod owner;
+mod partial;
 mod peer;
 mod sysctl;
 mod task;

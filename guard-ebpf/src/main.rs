@@ -7,6 +7,7 @@
 mod address;
 mod approval;
 mod ask;
+mod budget;
 mod emit;
 mod hooks;
 mod judge;

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use core::ptr;
 
 use aya_ebpf::helpers::generated as helpers;
-use guard_common::abi::{Ask, CgroupEntry, Control, InodeKey, Label, Site};
+use guard_common::abi::{Ask, CgroupEntry, Control, InodeKey, Label, Site, Spent};
 use guard_common::limits;
 
 use crate::approval::Approval;
@@ -56,6 +56,21 @@ impl<const T: usize, K, V, const N: usize, const F: usize> Map<T, K, V, N, F> {
                 ptr::from_ref(key).cast(),
                 ptr::from_ref(value).cast(),
                 0,
+            )
+        }
+    }
+
+    /// Sets a value unless there is one.
+    #[inline(always)]
+    pub(crate) fn insert(&self, key: &K, value: &V) -> i64 {
+        const NOEXIST: u64 = 1;
+        // SAFETY: as in `set`.
+        unsafe {
+            helpers::bpf_map_update_elem(
+                self.as_ptr(),
+                ptr::from_ref(key).cast(),
+                ptr::from_ref(value).cast(),
+                NOEXIST,
             )
         }
     }
@@ -167,6 +182,10 @@ maps! {
     BLANK_EXEC: Map<ARRAY, u32, Pending, 1, 0>;
     /// What was agreed to for a socket; copied to the sockets that a listener accepts.
     APPROVALS: Map<SK_STORAGE, i32, Approval, 0, { NO_PREALLOC | CLONE }>;
+    /// What each session has sent.
+    SPENT: Map<HASH, u64, Spent, { limits::CGROUPS as usize }, 0>;
+    /// Gateways that are down, by the words of their keys: until when, in nanoseconds of CLOCK_BOOTTIME.
+    GATEWAYS: Map<HASH, [u64; 3], u64, { limits::GATEWAYS as usize }, 0>;
     /// Allows already recorded, for `allows: first`.
     SEEN: Map<LRU_HASH, u64, u64, { limits::SEEN as usize }, 0>;
     /// Events to the daemon.

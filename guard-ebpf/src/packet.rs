@@ -2,6 +2,9 @@
 
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
 
+use guard_common::abi::BoundaryItem;
+use guard_common::key;
+
 use crate::address::{AF_INET, Key};
 use crate::kernel::get;
 
@@ -24,22 +27,38 @@ pub(crate) struct Packet {
     /// It goes to a loopback address through another interface, or has headers that could lead it elsewhere.
     pub(crate) strays: bool,
     pub(crate) interface: u32,
+    /// In bytes, from the network header on.
+    pub(crate) length: u32,
     /// Where it goes.
     pub(crate) to: Key,
+}
+
+impl Packet {
+    /// What of the boundary a packet touches that is not plain TCP or UDP.
+    #[inline(always)]
+    pub(crate) fn item(&self) -> BoundaryItem {
+        if self.protocol == 0 && self.plain {
+            BoundaryItem::SocketFamilies
+        } else {
+            BoundaryItem::SocketOptions
+        }
+    }
 }
 
 /// Reads a packet from its network header on. What cannot be read strays.
 #[inline(always)]
 pub(crate) fn read(skb: *const __sk_buff) -> Packet {
     // SAFETY: members of the context; the verifier knows the first two for the packet's bounds.
-    let (data, end, interface) = unsafe {
+    let (data, end, interface, length) = unsafe {
         (
             get(&raw const (*skb).data) as usize as *const u8,
             get(&raw const (*skb).data_end) as usize as *const u8,
             get(&raw const (*skb).ifindex),
+            get(&raw const (*skb).len),
         )
     };
-    let unread = Packet { protocol: 0, next: 0, plain: false, strays: true, interface, to: Key([0, 0, 0]) };
+    let to = Key([0, 0, 0]);
+    let unread = Packet { protocol: 0, next: 0, plain: false, strays: true, interface, length, to };
     // SAFETY: only compared.
     if unsafe { data.add(24) } > end {
         return unread;
@@ -50,8 +69,8 @@ pub(crate) fn read(skb: *const __sk_buff) -> Packet {
         let (next, address, port) =
             unsafe { (get(data.add(9)), get(data.add(16).cast::<u32>()), get(data.add(22).cast::<u16>())) };
         let strays = address as u8 == 127 && interface != LOOPBACK;
-        let protocol = usual(next);
-        return Packet { protocol, next, plain: true, strays, interface, to: Key::v4(address, next, port) };
+        let (protocol, to) = (usual(next), Key::v4(address, next, port));
+        return Packet { protocol, next, plain: true, strays, interface, length, to };
     }
     if version >> 4 == 4 {
         return unread;
@@ -71,7 +90,7 @@ pub(crate) fn read(skb: *const __sk_buff) -> Packet {
     // Hop-by-hop, routing, fragment, destination options, mobility: all can carry a way of their own.
     let plain = !matches!(next, 0 | 43 | 44 | 60 | 135);
     let to = Key::v6(halves, next, port);
-    Packet { protocol: usual(next), next, plain, strays: strays || !plain, interface, to }
+    Packet { protocol: usual(next), next, plain, strays: strays || !plain, interface, length, to }
 }
 
 #[inline(always)]
@@ -80,7 +99,7 @@ fn usual(next: u8) -> u8 {
 }
 
 #[inline(always)]
-fn joined(words: [u32; 4]) -> [u64; 2] {
+pub(crate) fn joined(words: [u32; 4]) -> [u64; 2] {
     [u64::from(words[0]) | u64::from(words[1]) << 32, u64::from(words[2]) | u64::from(words[3]) << 32]
 }
 
@@ -119,6 +138,16 @@ pub(crate) fn peer(sk: *const bpf_sock, protocol: u8) -> Key {
         }
         let at = (&raw const (*sk).dst_ip6).cast::<u32>();
         Key::v6(joined([get(at), get(at.add(1)), get(at.add(2)), get(at.add(3))]), protocol, port)
+    }
+}
+
+/// The IPv4 address that a socket is bound to, 0 for none, and whether it is bound to a mapped one.
+#[inline(always)]
+pub(crate) fn bound(sk: *const bpf_sock) -> (u32, bool) {
+    // SAFETY: as above.
+    unsafe {
+        let third = get((&raw const (*sk).src_ip6).cast::<u32>().add(2));
+        (get(&raw const (*sk).src_ip4), !is_v4(sk) && third == key::MAPPED_PREFIX)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `guard daemon`: policies to the kernel, events to the log, and an eye on both.
 
 mod answer;
+mod gateways;
 mod notify;
 mod policies;
 mod reader;
@@ -15,11 +16,15 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
+use crate::audit::{Clock, Value};
 use crate::compile::{IdMap, Plan};
 use crate::config::Settings;
 use crate::control::Server;
-use crate::kernel::{self, Arenas, InstallError, Kernel, LoadError, Pins};
+use crate::kernel::{self, Arenas, InstallError, Kernel, LoadError, Pins, Tier};
 
+use gateways::Gateways;
+
+pub use gateways::GatewayState;
 pub use policies::{Loaded, PolicyError, load as load_policies};
 pub use reader::Reader;
 pub use state::{PolicyState, State};
@@ -40,6 +45,10 @@ pub struct Config {
     pub detach: bool,
     /// Metrics, sinks and how the log is kept.
     pub settings: Settings,
+    /// `host:port` that each gateway is asked to connect to; without one a connection to the gateway is enough.
+    pub probe: Option<String>,
+    /// Enforce the network alone where the kernel calls no LSM program.
+    pub allow_partial: bool,
 }
 
 /// Why the daemon could not start, or could not go on.
@@ -83,6 +92,7 @@ struct Daemon {
     refused: Option<String>,
     /// Why the audit log cannot be written, while it cannot.
     unwritten: Option<String>,
+    gateways: Gateways,
 }
 
 /// Runs until told to stop.
@@ -90,10 +100,10 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     // Whoever tells it to end while it starts is heard when it has started.
     let mut signals = Signals::new()?;
     // First what no policy can mend.
-    kernel::refuse_unfit()?;
+    let tier = kernel::fitness(config.allow_partial)?;
     refuse_governed_cgroup(&config)?;
     let loaded = policies::load(&config.policies)?;
-    let kernel = Kernel::start(config.pins.clone(), &config.cgroups)?;
+    let kernel = Kernel::start(config.pins.clone(), &config.cgroups, tier)?;
     kernel
         .set_control(&Control { daemon: std::process::id(), complete: 1 })
         .map_err(doing("tell the programs who the daemon is"))?;
@@ -101,13 +111,17 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     kernel.register_launchers(own.as_deref()).map_err(doing("tell the programs who launches services"))?;
     let (generation, ids) = state::previous(&config, &kernel);
     let plan = loaded.compile(&ids, generation + 1)?;
-    let mut daemon = Daemon { config, kernel, plan, loaded, refused: None, unwritten: None };
+    let gateways = Gateways::new(config.probe.clone());
+    let mut daemon = Daemon { config, kernel, plan, loaded, refused: None, unwritten: None, gateways };
     // A log that cannot be kept is found out before anything is decided by these policies.
     let mut reader =
         Reader::open(&daemon.kernel, &daemon.config.state, &daemon.config.cgroups, &daemon.config.settings)?;
     daemon.install()?;
     let mut server = Server::open(&daemon.config.run).map_err(doing("listen on the control socket"))?;
     info!(generation = daemon.plan.generation, adopted = daemon.kernel.adopted, "enforcing");
+    if tier == Tier::Partial {
+        warn!("degraded: {}", Tier::PARTIAL);
+    }
     notify::ready();
     let served = daemon.serve(&mut reader, &mut server, &mut signals).await;
     let finished = reader.finish();
@@ -151,6 +165,9 @@ impl Daemon {
             .label_present(&self.config.cgroups, &governed)
             .map_err(doing("label the tasks that are inside already"))?;
         info!(generation = self.plan.generation, cgroups = governed.len(), labelled, "installed");
+        for gone in self.gateways.follow(&self.loaded) {
+            self.kernel.close_gateway(gone, None).map_err(doing("forget a gateway"))?;
+        }
         if let Err(untold) = self.tell() {
             error!(error = %chain(&untold), "status cannot be told");
         }
@@ -161,6 +178,7 @@ impl Daemon {
     fn tell(&self) -> Result<(), DaemonError> {
         let mut state = State::new(&self.plan, &self.loaded, self.refused.clone());
         state.unwritten.clone_from(&self.unwritten);
+        state.gateways = self.gateways.states();
         state.write(&self.config.run)
     }
 
@@ -191,6 +209,38 @@ impl Daemon {
         }
     }
 
+    /// Tells the kernel, the log and status what a gateway's answer means.
+    fn heed(&mut self, answer: gateways::Answer, reader: &mut Reader) {
+        let Some(news) = self.gateways.learn(answer) else { return };
+        let until = Clock::boottime().map(|now| now + gateways::BELIEVED.as_nanos() as u64);
+        let until = until.ok().filter(|_| !news.up);
+        if (!news.up || news.changed)
+            && let Err(error) = self.kernel.close_gateway(news.address, until)
+        {
+            error!(%error, gateway = %news.address, "the kernel cannot be told of a gateway");
+        }
+        if !news.changed {
+            return;
+        }
+        let why = news.why.unwrap_or_default();
+        if news.up {
+            info!(gateway = %news.address, "the gateway answers");
+        } else {
+            error!(gateway = %news.address, why, "the gateway does not answer: nothing gets out by it");
+        }
+        reader.note(
+            "gateway",
+            vec![
+                ("address", Value::Text(news.address.to_string())),
+                ("up", Value::Flag(news.up)),
+                ("why", Value::Text(why)),
+            ],
+        );
+        if let Err(untold) = self.tell() {
+            error!(error = %chain(&untold), "status cannot be told");
+        }
+    }
+
     async fn serve(
         &mut self,
         reader: &mut Reader,
@@ -207,8 +257,10 @@ impl Daemon {
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hangup.recv() => self.reload(),
                 call = server.call() => self.answer(call, reader),
+                answer = self.gateways.answer() => self.heed(answer, reader),
                 _ = tick.tick() => {
                     notify::alive();
+                    self.gateways.ask();
                     let now = policies::stamp(&self.config.policies);
                     if now != stamp {
                         stamp = now;

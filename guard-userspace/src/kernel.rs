@@ -9,10 +9,12 @@ pub mod hooks;
 mod install;
 mod load;
 mod pins;
+mod spent;
 mod symbols;
 
 pub use ask::Asker;
 pub use govern::Governed;
+pub use hooks::Tier;
 pub use install::{Arenas, InstallError};
-pub use load::{HookState, Kernel, LoadError, build_id, facts, probe, refuse_old_kernels, refuse_unfit};
+pub use load::{HookState, Kernel, LoadError, build_id, facts, fitness, probe, refuse_old_kernels};
 pub use pins::Pins;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use guard_common::abi::Site;
+use guard_common::abi::{Site, Spent};
 use serde::Serialize;
 
 use crate::control::{Client, Greeting, Request};
-use crate::daemon::{PolicyState, State};
-use crate::kernel::{Arenas, HookState, Kernel, Pins};
+use crate::daemon::{GatewayState, PolicyState, State};
+use crate::kernel::{Arenas, HookState, Kernel, Pins, Tier};
 
 /// The answer of `guard status`.
 #[derive(Debug, Serialize)]
@@ -26,6 +26,9 @@ pub struct Status {
     pub hooks: BTreeMap<String, String>,
     pub cgroups: usize,
     pub tasks: usize,
+    /// Whether each policy's gateway answers.
+    pub gateways: Vec<GatewayState>,
+    pub sessions: Vec<SessionState>,
     /// What the kernel counted, by site.
     pub counters: BTreeMap<&'static str, u64>,
     pub ftrace_enabled: bool,
@@ -33,6 +36,24 @@ pub struct Status {
     pub daemon: Option<Greeting>,
     /// Identity of the attached programs.
     pub build: String,
+}
+
+/// What a session has sent.
+#[derive(Debug, Serialize)]
+pub struct SessionState {
+    /// The id of its top cgroup.
+    pub session: u64,
+    /// Bytes of packets, headers included.
+    pub bytes_out: u64,
+    /// The `max_bytes_out` at which a packet did not fit: nothing goes any more while that is the limit.
+    pub spent_at: Option<u64>,
+}
+
+impl From<(u64, Spent)> for SessionState {
+    fn from((session, spent): (u64, Spent)) -> Self {
+        let spent_at = Some(spent.closed_at).filter(|limit| *limit != 0);
+        Self { session, bytes_out: spent.bytes, spent_at }
+    }
 }
 
 /// Whether the tracing machinery that LSM programs hang on is switched on. Without it every program is silent
@@ -54,6 +75,8 @@ impl Status {
             hooks: BTreeMap::new(),
             cgroups: 0,
             tasks: 0,
+            gateways: Vec::new(),
+            sessions: Vec::new(),
             counters: BTreeMap::new(),
             ftrace_enabled: ftrace_enabled(),
             daemon: Client::connect(run).and_then(|mut daemon| daemon.ask(&Request::Hello)).ok(),
@@ -73,13 +96,16 @@ impl Status {
 
     fn fill(&mut self, kernel: &Kernel, run: &Path) {
         self.build.clone_from(&kernel.build);
+        if kernel.tier == Tier::Partial {
+            self.reasons.push(Tier::PARTIAL.to_owned());
+        }
         for (name, state) in kernel.hooks() {
             if let HookState::Missing(why) = state {
                 self.reasons.push(format!("hook {name} is missing ({why}); restart `guard daemon`"));
             }
             self.hooks.insert((*name).to_owned(), state.to_string());
         }
-        if !self.ftrace_enabled {
+        if !self.ftrace_enabled && kernel.tier == Tier::Full {
             self.reasons.push(
                 "kernel.ftrace_enabled is not 1, so no LSM program runs; `sysctl kernel.ftrace_enabled=1`"
                     .to_owned(),
@@ -109,9 +135,13 @@ impl Status {
                 }),
             );
             self.policies = state.policies;
+            self.gateways = state.gateways;
         }
         self.cgroups = kernel.governed_ids().map_or(0, |ids| ids.len());
         self.tasks = kernel.labels().map_or(0, |labels| labels.len());
+        if let Ok(spent) = kernel.spent() {
+            self.sessions = spent.into_iter().map(SessionState::from).collect();
+        }
         if let Ok(counters) = kernel.sites() {
             self.counters = Site::ALL.iter().map(|site| (site.name(), counters[*site as usize])).collect();
         }

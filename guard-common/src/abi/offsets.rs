@@ -73,6 +73,7 @@ macro_rules! kernel_offsets {
             VMA_FILE "vm_area_struct" "vm_file" required;
             VMA_FLAGS "vm_area_struct" "vm_flags" required;
             IATTR_VALID "iattr" "ia_valid" required;
+            FILE_PRIVATE "file" "private_data" required;
             SOCKET_SK "socket" "sk" required;
             SOCK_FAMILY "sock" "__sk_common.skc_family" required;
             SOCK_STATE "sock" "__sk_common.skc_state" required;
@@ -92,6 +93,8 @@ macro_rules! kernel_offsets {
             MESSAGE_NAME "msghdr" "msg_name" required;
             MESSAGE_NAME_LENGTH "msghdr" "msg_namelen" required;
             MESSAGE_FLAGS "msghdr" "msg_flags" required;
+            MESSAGE_CONTROL_LENGTH "msghdr" "msg_controllen" required;
+            PROTOCOL_SENDPAGE "proto_ops" "sendpage" optional;
             BUFFER_DATA "sk_buff" "data" required;
             PROC_INODE_VFS "proc_inode" "vfs_inode" optional;
             PROC_INODE_PID "proc_inode" "pid" optional;

@@ -23,6 +23,17 @@ impl LabelFlags {
     pub const PENDING: u32 = 1;
 }
 
+/// What a session has sent: packets of its sockets as they leave the network layer, headers included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Spent {
+    pub bytes: u64,
+    /// The limit at which a packet did not fit: under this limit nothing goes any more. 0: not yet.
+    pub closed_at: u64,
+}
+
+const _: () = assert!(size_of::<Spent>() == 16);
+
 /// What the kernel knows of a governed cgroup, nested ones included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -2,11 +2,11 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use guard_common::abi::{CgroupEntry, Site};
+use guard_common::abi::{CgroupEntry, Site, Spent};
 
 use crate::hooks::life;
 use crate::kernel::{Ptr, count, follow, member, off};
-use crate::maps::CGROUPS;
+use crate::maps::{CGROUPS, SPENT};
 use crate::subject;
 
 /// `TP_PROTO(struct cgroup *cgrp, const char *path)`, include/trace/events/cgroup.h.
@@ -31,6 +31,9 @@ pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     }
     entry.domain = crate::judge::cgroup_domain(path as u64, entry.domain);
     if entry.domain != 0 {
+        if entry.session == id && SPENT.insert(&id, &Spent { bytes: 0, closed_at: 0 }) != 0 {
+            count(Site::CgroupMapFull);
+        }
         subject::add_cgroup(id, &entry);
     }
     0
@@ -42,6 +45,7 @@ pub(crate) fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     let id = subject::cgroup_id(ctx.arg(0));
     if !CGROUPS.get(&id).is_null() {
         CGROUPS.delete(&id);
+        SPENT.delete(&id);
     }
     0
 }

@@ -17,6 +17,7 @@ const O_TRUNC: u32 = 0o1000;
 const S_IFMT: u16 = 0o170_000;
 const S_IFCHR: u16 = 0o020_000;
 const S_IFBLK: u16 = 0o060_000;
+const S_IFSOCK: u16 = 0o140_000;
 
 /// `int file_open(struct file *file)`
 #[lsm(hook = "file_open")]
@@ -73,6 +74,9 @@ fn harmless(rdev: u32) -> bool {
 pub(crate) fn file_receive(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
     let file: Ptr = ctx.arg(0);
+    if load::<u16>(follow(file, off!(FILE_INODE)), off!(INODE_MODE)) & S_IFMT == S_IFSOCK {
+        return super::unix::received(subject, file);
+    }
     let writes = load::<u32>(file, off!(FILE_MODE)) & FMODE_WRITE != 0;
     let refused = device(subject, follow(file, off!(FILE_INODE)));
     if refused != 0 {

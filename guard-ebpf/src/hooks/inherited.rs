@@ -2,6 +2,7 @@
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
+use guard_common::abi::offsets::ABSENT;
 use guard_common::abi::{Action, BoundaryItem, Op};
 use guard_common::table::{self, Words};
 
@@ -17,6 +18,7 @@ const MAY_APPEND: u32 = 8;
 const S_IFMT: u16 = 0o170_000;
 const S_IFREG: u16 = 0o100_000;
 const S_IFBLK: u16 = 0o060_000;
+const S_IFSOCK: u16 = 0o140_000;
 
 /// Files that a task may write, remembered: a write is frequent and a path is long.
 pub(crate) const REMEMBERED: usize = 4;
@@ -34,7 +36,8 @@ pub(crate) struct Approved {
     domain: u64,
 }
 
-/// `int file_permission(struct file *file, int mask)`: every read and write.
+/// `int file_permission(struct file *file, int mask)`: every read and write. Of sockets only where splice and
+/// sendfile have a way of their own to them, which passes no send hook.
 #[lsm(hook = "file_permission")]
 pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     let mask: u32 = ctx.arg(1);
@@ -44,6 +47,9 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     let file: Ptr = ctx.arg(0);
     let inode = follow(file, off!(FILE_INODE));
     let kind = load::<u16>(inode, off!(INODE_MODE)) & S_IFMT;
+    if kind == S_IFSOCK && off!(PROTOCOL_SENDPAGE) != ABSENT {
+        return super::net::written(file);
+    }
     if kind != S_IFREG && kind != S_IFBLK {
         return 0;
     }

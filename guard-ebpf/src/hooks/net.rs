@@ -1,5 +1,6 @@
 //! Sockets of the network: making them, connecting them, sending through them.
 
+use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, BoundaryItem, Op};
@@ -23,13 +24,22 @@ use crate::subject::{self, Subject};
 pub(crate) fn socket_create(ctx: LsmContext) -> i32 {
     let (family, kind, protocol): (u32, u32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     let kern: u32 = ctx.arg(3);
-    let usual =
-        matches!((family, kind, protocol), (1, ..) | (16, _, 0) | (2 | 10, 1, 0 | 6) | (2 | 10, 2, 0 | 17));
-    if usual || kern != 0 {
+    if is_usual(family, kind, protocol) || kern != 0 {
         return 0;
     }
     let Some(subject) = subject::inside() else { return 0 };
-    boundary(subject, BoundaryItem::SocketFamilies, Op::Socket, family & 0xff | kind << 8 | protocol << 16)
+    boundary(subject, BoundaryItem::SocketFamilies, Op::Socket, detail(family, kind, protocol))
+}
+
+#[inline(always)]
+pub(super) fn is_usual(family: u32, kind: u32, protocol: u32) -> bool {
+    matches!((family, kind, protocol), (1, ..) | (16, _, 0) | (2 | 10, 1, 0 | 6) | (2 | 10, 2, 0 | 17))
+}
+
+/// What a record says of a socket that is none of these.
+#[inline(always)]
+pub(super) fn detail(family: u32, kind: u32, protocol: u32) -> u32 {
+    family & 0xff | (kind & 0xff) << 8 | protocol << 16
 }
 
 /// A socket that is there but should not be: it was made before the label, inherited or received.
@@ -37,7 +47,7 @@ pub(crate) fn socket_create(ctx: LsmContext) -> i32 {
 pub(super) fn odd(subject: Subject, op: Op, sk: Ptr) -> i32 {
     let family: u16 = load(sk, off!(SOCK_FAMILY));
     let (kind, protocol): (u16, u16) = (load(sk, off!(SOCK_TYPE)), load(sk, off!(SOCK_PROTOCOL)));
-    let detail = u32::from(family) & 0xff | u32::from(kind) << 8 | u32::from(protocol) << 16;
+    let detail = detail(family.into(), kind.into(), protocol.into());
     boundary(subject, BoundaryItem::SocketFamilies, op, detail)
 }
 
@@ -63,7 +73,8 @@ pub(crate) fn socket_connect(ctx: LsmContext) -> i32 {
                 return 0;
             }
             let answer = decide(subject, Action::Connect, Op::Connect, scratch, spelt);
-            if answer == 0 && peer::was_spent(scratch) {
+            if answer == 0 {
+                // In place of whatever was agreed to before: the socket may have listened, or had another peer.
                 peer::approve(subject, sk, How::Sends, scratch);
             }
             answer
@@ -74,7 +85,8 @@ pub(crate) fn socket_connect(ctx: LsmContext) -> i32 {
 /// `int socket_sendmsg(struct socket *sock, struct msghdr *msg, int size)`
 ///
 /// A stream ignores the message's address unless it opens with it (TCP fast open, which passes no connect
-/// hook); a datagram prefers it to the connected peer.
+/// hook); a datagram prefers it to the connected peer. An opening address is decided on even where there is a
+/// peer already: another thread may dissolve the connection before the call comes to it.
 #[lsm(hook = "socket_sendmsg")]
 pub(crate) fn socket_sendmsg(ctx: LsmContext) -> i32 {
     const MSG_FASTOPEN: u32 = 0x2000_0000;
@@ -91,19 +103,21 @@ pub(crate) fn socket_sendmsg(ctx: LsmContext) -> i32 {
     let (connected, by_name) = match kind {
         Kind::Local | Kind::Kernel => return 0,
         Kind::Odd => return odd(subject, Op::Send, sk),
-        Kind::Tcp => {
-            let connected = load::<u16>(sk, off!(SOCK_PEER_PORT)) != 0;
-            (connected, !connected && opens)
-        }
+        Kind::Tcp => (load::<u16>(sk, off!(SOCK_PEER_PORT)) != 0, opens),
         Kind::Udp => (load::<u8>(sk, off!(SOCK_STATE)) == address::ESTABLISHED, true),
     };
     if by_name && named != 0 && length != 0 {
         let scratch = object::scratch(subject.task);
         // On an IPv4 datagram socket no family means IPv4 (`udp_sendmsg`), on an IPv6 one no address.
         let v4 = kind == Kind::Udp && load::<u16>(sk, off!(SOCK_FAMILY)) == address::AF_INET;
-        let spelt = address::spell(scratch, sk, named, address::about(length, kind, v4));
+        let guided = load::<u64>(message, off!(MESSAGE_CONTROL_LENGTH)) != 0;
+        let about = address::about(length, kind, v4) | if guided { address::GUIDED } else { 0 };
+        let spelt = address::spell(scratch, sk, named, about);
         if Spelt::from_code(spelt) != Spelt::Unspecified {
-            return decide(subject, Action::Connect, Op::Send, scratch, spelt);
+            let answer = decide(subject, Action::Connect, Op::Send, scratch, spelt);
+            if answer != 0 || kind == Kind::Udp || !connected {
+                return answer;
+            }
         }
     }
     if !connected {
@@ -111,4 +125,28 @@ pub(crate) fn socket_sendmsg(ctx: LsmContext) -> i32 {
         return 0;
     }
     peer::send(subject, sk, kind)
+}
+
+/// What is written to a socket, if it is one of the network with a peer. Only for kernels before 6.5, where
+/// splice(2) and sendfile(2) hand pages to the protocol (`sendpage` of `struct proto_ops`) past `socket_sendmsg`.
+#[inline(always)]
+pub(super) fn written(file: Ptr) -> i32 {
+    let Some(subject) = subject::inside() else { return 0 };
+    // SAFETY: `file` is a typed file.
+    let socket: Ptr = unsafe { helpers::bpf_sock_from_file(file.cast_mut().cast()) }.cast_const().cast();
+    if socket.is_null() {
+        return 0;
+    }
+    let sk = follow(socket, off!(SOCKET_SK));
+    if sk.is_null() {
+        return -EPERM;
+    }
+    let kind = Kind::of(sk);
+    match kind {
+        Kind::Local | Kind::Kernel => 0,
+        Kind::Odd => odd(subject, Op::Send, sk),
+        Kind::Tcp if load::<u16>(sk, off!(SOCK_PEER_PORT)) == 0 => 0,
+        Kind::Udp if load::<u8>(sk, off!(SOCK_STATE)) != address::ESTABLISHED => 0,
+        Kind::Tcp | Kind::Udp => peer::send(subject, sk, kind),
+    }
 }

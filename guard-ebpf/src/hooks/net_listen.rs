@@ -76,7 +76,8 @@ fn local(socket: Ptr, op: Op) -> i32 {
             }
             Key::of_local(sk, kind).keep(scratch);
             let answer = decide(subject, Action::Listen, op, scratch, Spelt::Key as u64);
-            if answer == 0 {
+            // Who comes to a datagram socket is not known by its port.
+            if answer == 0 && kind == Kind::Tcp {
                 approve(subject, sk, How::Accepts, scratch);
             }
             answer

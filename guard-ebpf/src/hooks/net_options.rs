@@ -36,8 +36,9 @@ fn bends(level: u32, option: u32) -> bool {
         // SOL_SOCKET: DONTROUTE, BINDTODEVICE, MARK, BINDTOIFINDEX
         1 => matches!(option, 5 | 25 | 36 | 62),
         // SOL_IP: HDRINCL, OPTIONS, FREEBIND, IPSEC_POLICY, XFRM_POLICY, TRANSPARENT; MULTICAST_IF, the
-        // memberships (a join makes the kernel send) and source filters, UNICAST_IF
-        0 => matches!(option, 3 | 4 | 15 | 16 | 17 | 19 | 32 | 35 | 37..=48 | 50),
+        // memberships (a join makes the kernel send) and source filters, UNICAST_IF, LOCAL_PORT_RANGE (by which
+        // port 0 is the gateway's)
+        0 => matches!(option, 3 | 4 | 15 | 16 | 17 | 19 | 32 | 35 | 37..=48 | 50 | 51),
         // SOL_IPV6: ADDRFORM, 2292PKTOPTIONS, NEXTHOP, MULTICAST_IF, memberships, ROUTER_ALERT, JOIN_ANYCAST,
         // IPSEC_POLICY, XFRM_POLICY, HDRINCL, source filters, PKTINFO, HOPOPTS, RTHDRDSTOPTS, RTHDR, DSTOPTS,
         // TRANSPARENT, UNICAST_IF, FREEBIND

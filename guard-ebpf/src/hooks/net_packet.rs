@@ -8,15 +8,15 @@ use aya_ebpf::bindings::bpf_sock;
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
-use guard_common::abi::{Action, BoundaryItem, EventFlags, Op, Reason, Site};
-use guard_common::table::{self, Words};
+use guard_common::abi::{Action, Op, Reason, Site};
+use guard_common::table::{self, DomainFlags, Words};
 
-use super::{fault, from_decision, tally};
+use super::owner::Owner;
 use crate::address::Key;
 use crate::approval::{self, Approval};
-use crate::emit::{self, What};
+use crate::budget::{self, Spending};
+use crate::emit::What;
 use crate::judge::Arena;
-use crate::judge_key;
 use crate::kernel::{self, count};
 use crate::maps::CGROUPS;
 use crate::packet::{self, Packet};
@@ -38,91 +38,91 @@ pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
     if approved.is_null() && !subject::maybe_governs(cgroup) {
         return 1;
     }
-    let entry = CGROUPS.get(&cgroup);
-    if entry.is_null() {
-        return 1;
-    }
-    // SAFETY: not null, an entry of the map.
-    let (domain, session) = unsafe { ((*entry).domain, (*entry).session) };
     let Some(arena) = Arena::live() else { return 0 };
     let generation = arena.word(table::AT_GENERATION);
+    let current = approval::is_of(approved, generation);
+    let entry = CGROUPS.get(&cgroup);
+    let (domain, session) = match approval::made_for(approved) {
+        // A socket from outside, or of a cgroup that has gone, as long as what was agreed to for it holds.
+        Some(whose) if current => whose,
+        _ if entry.is_null() => return 1,
+        // SAFETY: not null, an entry of the map. A sandbox is tighter than the cgroup it is in.
+        Some((domain, _)) => unsafe { (domain, (*entry).session) },
+        None => unsafe { ((*entry).domain, (*entry).session) },
+    };
     let packet = packet::read(skb);
-    let owner = Owner { arena, domain: approval::domain(approved, domain), session, generation, cgroup };
+    let owner = Owner { arena, domain, session, generation, cgroup };
     if packet.protocol == 0 || packet.strays {
-        return owner.bent(packet);
+        if !owner.opens(packet.item()) {
+            return bent(owner, &packet);
+        }
+    } else if !(current && as_agreed(sk, approved, packet.protocol)) {
+        let passes = judge(owner, &packet, sk, approved);
+        if passes == 0 {
+            return 0;
+        }
     }
-    if approval::is_of(approved, generation) {
+    spend(owner, &packet)
+}
+
+/// Does the socket still do what was agreed to? One that sends may have another peer by now.
+#[inline(always)]
+fn as_agreed(sk: *const bpf_sock, approved: *const Approval, protocol: u8) -> bool {
+    approval::accepts(approved)
+        || packet::connected(sk) && approval::names(approved, packet::peer(sk, protocol))
+}
+
+/// Other protocols than TCP and UDP, headers that name another way, the wrong interface.
+#[inline(always)]
+fn bent(owner: Owner, packet: &Packet) -> i32 {
+    let detail = u64::from(packet.next) | u64::from(packet.interface) << 8;
+    settle(owner, owner.forbidden(packet.item(), detail), packet.to)
+}
+
+/// Nothing that holds has been agreed to for the socket. A connected socket's peer is asked about and not the
+/// packet's destination: where they differ, with nothing in the packet that bends it, the host has translated
+/// the address.
+#[inline(always)]
+fn judge(owner: Owner, packet: &Packet, sk: *const bpf_sock, approved: *const Approval) -> i32 {
+    let accepts = approval::accepts(approved) || packet::listens(sk);
+    let key = if accepts {
+        packet::local(sk, packet.protocol)
+    } else if packet::connected(sk) {
+        packet::peer(sk, packet.protocol)
+    } else {
+        packet.to
+    };
+    let what = owner.decide(if accepts { Action::Listen } else { Action::Connect }, key);
+    if what.errno == 0 {
         return 1;
     }
-    owner.judge(packet, sk, approved)
+    settle(owner, what, packet.to)
 }
 
-/// On whose behalf a packet goes.
-#[derive(Clone, Copy)]
-struct Owner {
-    arena: Arena,
-    domain: u32,
-    session: u64,
-    generation: u64,
-    cgroup: u64,
+/// Takes the packet out of what the session may still send. Only the first that does not fit is recorded: from
+/// then on the calls that send are refused, each with its record.
+#[inline(always)]
+fn spend(owner: Owner, packet: &Packet) -> i32 {
+    let limit = budget::limit(owner.arena, owner.domain);
+    let refused = budget::spend(owner.session, limit, packet.length);
+    if refused == Spending::Fits {
+        return 1;
+    }
+    let shadow = owner.arena.flags(owner.domain).has(DomainFlags::SHADOW);
+    if shadow {
+        budget::overspend(owner.session, packet.length);
+    }
+    if refused == Spending::Closed {
+        count(if shadow { Site::ShadowHit } else { Site::PacketBlocked });
+        return i32::from(shadow);
+    }
+    let mut what = owner.fault(Reason::BytesSpent, Action::Connect);
+    what.detail = limit;
+    settle(owner, what, packet.to)
 }
 
-impl Owner {
-    /// Other protocols than TCP and UDP, headers that name another way, the wrong interface.
-    #[inline(always)]
-    fn bent(self, packet: Packet) -> i32 {
-        let item = if packet.protocol == 0 && packet.plain {
-            BoundaryItem::SocketFamilies
-        } else {
-            BoundaryItem::SocketOptions
-        };
-        if self.arena.word(table::domain_at(self.domain) + table::domain::BOUNDARY) & item.bit() != 0 {
-            return 1;
-        }
-        let mut what = fault(self.arena.flags(self.domain), Reason::Boundary as u16);
-        what.action = Action::Boundary as u8;
-        what.detail = item as u64 | u64::from(packet.next) << 16 | u64::from(packet.interface) << 24;
-        self.settle(what, packet.to)
-    }
-
-    /// Nothing has been agreed to for the socket under this generation. A connected socket's peer is asked
-    /// about and not the packet's destination: where they differ, with nothing in the packet that bends it,
-    /// the host has translated the address.
-    #[inline(always)]
-    fn judge(self, packet: Packet, sk: *const bpf_sock, approved: *const Approval) -> i32 {
-        let accepts = approval::accepts(approved) || packet::listens(sk);
-        let key = if accepts {
-            packet::local(sk, packet.protocol)
-        } else if packet::connected(sk) {
-            packet::peer(sk, packet.protocol)
-        } else {
-            packet.to
-        };
-        let action = if accepts { Action::Listen } else { Action::Connect };
-        let weighed = judge_key::weigh(self.arena, self.domain, action, key);
-        let mut what = if weighed.reason == 0 {
-            from_decision(&weighed.decision)
-        } else {
-            fault(self.arena.flags(self.domain), weighed.reason as u16)
-        };
-        if what.errno == 0 {
-            return 1;
-        }
-        what.action = action as u8;
-        self.settle(what, packet.to)
-    }
-
-    #[inline(always)]
-    fn settle(self, facts: What, to: Key) -> i32 {
-        let mut what = facts;
-        what.session = self.session;
-        what.domain = self.domain;
-        what.generation = self.generation;
-        what.op = Op::Packet as u8;
-        what.flags |= EventFlags::ADDRESS;
-        tally(&what);
-        count(Site::PacketBlocked);
-        emit::emit_packet(&what, self.cgroup, to);
-        i32::from(what.errno == 0)
-    }
+#[inline(always)]
+fn settle(owner: Owner, what: What, to: Key) -> i32 {
+    count(Site::PacketBlocked);
+    owner.settle::<false>(what, Op::Packet, to)
 }

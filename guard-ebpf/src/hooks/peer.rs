@@ -6,6 +6,7 @@ use guard_common::table::{self, Words};
 use super::{ADDRESS, EPERM, pack, refuse, returned, settle};
 use crate::address::{Key, Kind, Spelt};
 use crate::approval::{self, How};
+use crate::budget;
 use crate::judge::{self, Arena};
 use crate::kernel::Ptr;
 use crate::object::{self, Scratch};
@@ -33,7 +34,27 @@ fn judge(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, spelt: u64) 
     let action = if case >> 32 & 7 == Action::Listen as u64 { Action::Listen } else { Action::Connect };
     let weighed = judge_key::weigh(arena, case as u32, action, key);
     judge::keep(scratch, &weighed.decision);
-    settle(task, scratch, case, session, weighed.reason | key.digest(session) << 32)
+    let mut reason = weighed.reason;
+    if reason == 0 && weighed.decision.verdict() != Verdict::Block {
+        reason = beside(arena, case, session, key);
+    }
+    settle(task, scratch, case, session, reason | key.digest(session) << 32)
+}
+
+/// Why a call that sends is refused although the policy allows it, 0 if it is not.
+#[inline(always)]
+pub(super) fn beside(arena: Arena, case: u64, session: u64, key: Key) -> u64 {
+    let op = (case >> 40) as u8;
+    if op != Op::Connect as u8 && op != Op::Send as u8 {
+        return 0;
+    }
+    if budget::is_spent(session, budget::limit(arena, case as u32)) {
+        return Reason::BytesSpent as u64;
+    }
+    if case >> 32 & 7 == Action::Connect as u64 && budget::is_down(key) {
+        return Reason::GatewayDown as u64;
+    }
+    0
 }
 
 /// Remembers that the socket may send to the key in the scratch space, or accept.
@@ -41,15 +62,8 @@ fn judge(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, spelt: u64) 
 pub(super) fn approve(subject: Subject, sk: Ptr, how: How, scratch: *mut Scratch) {
     if let (Some(arena), false) = (Arena::live(), scratch.is_null()) {
         let generation = arena.word(table::AT_GENERATION);
-        approval::grant(sk, generation, subject.domain, how, Key::kept(scratch));
+        approval::grant(sk, generation, (subject.domain, subject.session), how, Key::kept(scratch));
     }
-}
-
-/// Whether the decision in the scratch space was more than a plain yes: then it must not be asked for again
-/// at the first send, as it has used up a budget or an answer.
-#[inline(always)]
-pub(super) fn was_spent(scratch: *mut Scratch) -> bool {
-    !scratch.is_null() && judge::decision(scratch).verdict() != Verdict::Allow
 }
 
 /// Decides on a send to the peer that the socket is connected to: a socket that was accepted on a port which
@@ -59,7 +73,9 @@ pub(super) fn send(subject: Subject, sk: Ptr, kind: Kind) -> i32 {
     let Some(arena) = Arena::live() else { return -EPERM };
     let peer = Key::of_peer(sk, kind);
     let approved = approval::find(sk);
-    if approval::covers(approved, arena.word(table::AT_GENERATION), subject.domain, peer) {
+    if approval::covers(approved, arena.word(table::AT_GENERATION), subject.domain, peer)
+        && !budget::is_spent(subject.session, budget::limit(arena, subject.domain))
+    {
         return 0;
     }
     let scratch = object::scratch(subject.task);

@@ -4,13 +4,13 @@
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use guard_common::abi::{Action, Op, Reason};
+use guard_common::abi::{Action, BoundaryItem, Op, Reason};
 
-use super::{ADDRESS, EPERM, pack, place, refuse, returned, settle};
+use super::{ADDRESS, EPERM, boundary, pack, place, refuse, returned, settle};
 use crate::address::{self, Key, Spelt};
 use crate::emit;
 use crate::judge::{Arena, pointer, weigh};
-use crate::kernel::{Ptr, follow, get, member, off};
+use crate::kernel::{self, Ptr, follow, get, load, member, off};
 use crate::maps::CGROUPS;
 use crate::object::{self, Place, Scratch};
 use crate::subject::{self, Subject};
@@ -67,6 +67,29 @@ fn same_session(subject: Subject, other: Ptr) -> bool {
     let entry = CGROUPS.get(&subject::cgroup_id(cgroup));
     // SAFETY: checked for null, an entry of the map.
     !entry.is_null() && unsafe { (*entry).session == subject.session }
+}
+
+/// A socket that arrives over another one, by pidfd_getfd or from a seccomp supervisor: one that was made
+/// outside the session is a way out that no connect was asked about. By addresses, as a file's private data
+/// has no type.
+#[inline(always)]
+pub(super) fn received(subject: Subject, file: Ptr) -> i32 {
+    let made_in = made_in(load(file, off!(FILE_PRIVATE)));
+    let entry = CGROUPS.get(&made_in);
+    // SAFETY: checked for null, an entry of the map.
+    if !entry.is_null() && unsafe { (*entry).session == subject.session } {
+        return 0;
+    }
+    boundary(subject, BoundaryItem::ForeignFds, Op::Receive, 0)
+}
+
+/// The id of the cgroup that the `struct socket` at this address was made in, 0 if it cannot be read.
+#[inline(always)]
+fn made_in(socket: u64) -> u64 {
+    let Some(sk) = kernel::read::<u64>(socket + off!(SOCKET_SK)) else { return 0 };
+    let Some(cgroup) = kernel::read::<u64>(sk + off!(SOCK_CGROUP)) else { return 0 };
+    let Some(node) = kernel::read::<u64>(cgroup + off!(CGROUP_KN)) else { return 0 };
+    kernel::read::<u64>(node + off!(KERNFS_ID)).unwrap_or(0)
 }
 
 /// Decides on the abstract name in the scratch space.

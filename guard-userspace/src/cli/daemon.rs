@@ -30,6 +30,12 @@ pub(crate) struct Args {
     /// Say whether configuration and policies are fit to start with, and do nothing
     #[arg(long)]
     check: bool,
+    /// Ask each gateway for a way to this host, as a client would (CONNECT), not only whether it listens
+    #[arg(long, value_name = "HOST:PORT")]
+    probe: Option<String>,
+    /// Where the kernel runs no BPF security module, enforce the network alone, and say so everywhere
+    #[arg(long)]
+    allow_partial: bool,
     /// Stop enforcing when the daemon is told to end; without this everything keeps deciding
     #[arg(long)]
     detach: bool,
@@ -57,6 +63,8 @@ impl Args {
             pins: Pins::at(self.pins),
             detach: self.detach,
             settings,
+            probe: self.probe,
+            allow_partial: self.allow_partial,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         match runtime.block_on(daemon::run(config)) {

@@ -64,6 +64,19 @@ fn print(status: &Status) {
     for policy in &status.policies {
         println!("policy      {:24} {:8} {}", policy.name, policy.mode, policy.file);
     }
+    for gateway in &status.gateways {
+        let word = match gateway.up {
+            Some(true) => "up",
+            Some(false) => "DOWN",
+            None => "not asked yet",
+        };
+        let why = gateway.why.as_deref().unwrap_or_default();
+        println!("gateway     {:24} {word:8} {why}", gateway.address);
+    }
+    let (sent, ended) = status.sessions.iter().fold((0, 0), |(sent, ended), session| {
+        (sent + session.bytes_out, ended + usize::from(session.spent_at.is_some()))
+    });
+    println!("sent        {sent} bytes by {} sessions, {ended} at their limit", status.sessions.len());
     let counted: Vec<String> = status
         .counters
         .iter()

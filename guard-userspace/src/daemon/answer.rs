@@ -18,9 +18,12 @@ impl Daemon {
         call.answer(reply);
     }
 
-    /// The kernel lets no task of a domain connect; this is the second lock.
+    /// The kernel lets no task of a domain connect; this is the second lock, and the first where no LSM program is
+    /// called: there labels are not inherited either.
     fn is_governed(&self, peer: &Peer) -> bool {
-        self.kernel.label(peer.pid).is_some()
+        let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", peer.pid)).unwrap_or_default();
+        let path = cgroup.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+        self.kernel.label(peer.pid).is_some() || self.plan.domain_of(path.as_bytes()) != 0
     }
 
     fn reply(&mut self, request: &Request) -> Reply {

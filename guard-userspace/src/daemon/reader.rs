@@ -15,7 +15,7 @@ use crate::audit::{
 };
 use crate::compile::Plan;
 use crate::config::Settings;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Tier};
 use crate::metrics::{Decisions, Snapshot};
 use crate::sinks::Sinks;
 use crate::sys;
@@ -83,6 +83,7 @@ impl Reader {
         }
         let mut scribe = Scribe::new(PlanNames::default(), host, cgroups)
             .map_err(|errno| doing("read the clock")(errno.into()))?;
+        scribe.degraded = kernel.tier == Tier::Partial;
         if kernel.adopted {
             scribe.resume(log.sequences());
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, DaemonError, Loaded, doing, private_directory};
+use super::{Config, DaemonError, GatewayState, Loaded, doing, private_directory};
 use crate::compile::{IdMap, Plan};
 use crate::kernel::{Arenas, Kernel};
 
@@ -20,6 +20,8 @@ pub struct State {
     /// Why the audit log cannot be written, while it cannot.
     #[serde(default)]
     pub unwritten: Option<String>,
+    #[serde(default)]
+    pub gateways: Vec<GatewayState>,
 }
 
 /// One loaded policy.
@@ -44,7 +46,7 @@ impl State {
                 mode: policy.mode.name().to_owned(),
             })
             .collect();
-        Self { generation: plan.generation, policies, refused, unwritten: None }
+        Self { generation: plan.generation, policies, refused, unwritten: None, gateways: Vec::new() }
     }
 
     pub(super) fn write(&self, run: &Path) -> Result<(), DaemonError> {

@@ -48,10 +48,12 @@ pub(super) fn attach(
     for hook in hooks {
         let path = pins.links(build).join(hook.name);
         let refused = |reason| LoadError::Program { hook: hook.name, reason };
-        let (program, kind) = match object.program_mut(hook.name) {
-            Some(Program::CgroupSysctl(program)) => (program.fd(), bpf::CGROUP_SYSCTL),
-            Some(Program::CgroupSkb(program)) => (program.fd(), bpf::CGROUP_EGRESS),
-            program => {
+        let (program, kind) = match (object.program_mut(hook.name), hook.kind) {
+            (Some(Program::CgroupSysctl(program)), _) => (program.fd(), bpf::CGROUP_SYSCTL),
+            (Some(Program::CgroupSkb(program)), _) => (program.fd(), bpf::CGROUP_EGRESS),
+            (Some(Program::CgroupSock(program)), _) => (program.fd(), bpf::CGROUP_SOCK_CREATE),
+            (Some(Program::CgroupSockAddr(program)), Kind::Address(kind)) => (program.fd(), kind),
+            (program, _) => {
                 let link = link(program).map_err(|error| refused(explain(&error)))?;
                 link.pin(&path).map_err(|error| pin_error("pin", &path, io::Error::other(error)))?;
                 continue;
@@ -106,9 +108,12 @@ fn load_share(share: Vec<Job<'_>>, types: &Btf) -> Result<(), LoadError> {
             (Kind::Tracepoint, Program::BtfTracePoint(program)) => program.load(hook.name, types),
             (Kind::Sysctl, Program::CgroupSysctl(program)) => program.load(),
             (Kind::Egress, Program::CgroupSkb(program)) => program.load(),
-            (Kind::Lsm | Kind::Tracepoint | Kind::Sysctl | Kind::Egress, _) => {
-                Err(ProgramError::UnexpectedProgramType)
-            }
+            (Kind::Address(_), Program::CgroupSockAddr(program)) => program.load(),
+            (Kind::Socket, Program::CgroupSock(program)) => program.load(),
+            (
+                Kind::Lsm | Kind::Tracepoint | Kind::Sysctl | Kind::Egress | Kind::Address(_) | Kind::Socket,
+                _,
+            ) => Err(ProgramError::UnexpectedProgramType),
         };
         loaded.map_err(|error| LoadError::Program { hook: hook.name, reason: explain(&error) })?;
         let instructions = program.info().ok().as_ref().and_then(ProgramInfo::verified_instruction_count);

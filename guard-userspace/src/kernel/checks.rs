@@ -9,7 +9,7 @@ use guard_common::abi::offsets::{
 };
 
 use super::btf::Btf;
-use super::hooks::{HOOKS, Hook, Need};
+use super::hooks::{Hook, Need, Tier, hooks};
 use super::load::{HookState, LoadError};
 use super::symbols;
 
@@ -60,9 +60,12 @@ pub(super) fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
 }
 
 /// Compares every hook's arguments with what its program reads.
-pub(super) fn check_prototypes(btf: &Btf) -> Result<BTreeMap<&'static str, HookState>, LoadError> {
+pub(super) fn check_prototypes(
+    btf: &Btf,
+    tier: Tier,
+) -> Result<BTreeMap<&'static str, HookState>, LoadError> {
     let mut states = BTreeMap::new();
-    for hook in HOOKS {
+    for hook in hooks(tier) {
         let state = match hook.prototype() {
             None => HookState::Attached,
             Some(prototype) => match btf.arguments(&prototype)? {

@@ -54,12 +54,14 @@ impl Kernel {
             })
             .collect();
         self.filter(wanted.keys())?;
+        self.open_accounts(wanted.values().map(|entry| entry.session))?;
         let map = self.map("CGROUPS")?;
         for (id, entry) in &wanted {
             bpf::update(map, id.as_bytes(), entry.as_bytes())?;
         }
         for id in before.iter().filter(|id| !wanted.contains_key(id)) {
             bpf::delete(map, id.as_bytes())?;
+            self.close_account(*id)?;
         }
         Ok(found)
     }

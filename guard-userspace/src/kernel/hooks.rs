@@ -1,5 +1,7 @@
 //! The hooks guard attaches, and what each promises: one line a hook, and everything about it on that line.
 
+use serde::Serialize;
+
 /// How a hook's program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -11,6 +13,28 @@ pub enum Kind {
     Sysctl,
     /// A program of the root cgroup that is asked for each packet a socket sends.
     Egress,
+    /// A program of the root cgroup that is asked for an address; the number is the type of attachment.
+    Address(u32),
+    /// A program of the root cgroup that is asked for each IPv4 or IPv6 socket.
+    Socket,
+}
+
+/// How much of what a policy says this kernel lets guard enforce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// LSM programs are called: everything.
+    Full,
+    /// They are not: the network alone, by programs of the root cgroup.
+    Partial,
+}
+
+impl Tier {
+    /// What `guard status` says of it where it is not everything.
+    pub const PARTIAL: &'static str = "bpf is not in the kernel's list of security modules, so only the network is \
+        enforced, by cgroup programs. NOT covered: files, programs, capabilities, signals, tracing, unix sockets, \
+        packet, vsock and other families, socket options beyond what packets show, listening on a port that a task \
+        did not bind, sockets made or connected outside, and records of what is allowed. Boot with lsm=…,bpf";
 }
 
 /// Whether a kernel must have the hook.
@@ -39,6 +63,11 @@ const fn lsm(name: &'static str, reads: &'static [(usize, &'static str)]) -> Hoo
 
 const fn some(name: &'static str, reads: &'static [(usize, &'static str)], why: &'static str) -> Hook {
     Hook { name, kind: Kind::Lsm, need: Need::IfPresent(why), reads }
+}
+
+/// Attached where no LSM program is called, and only there.
+const fn address(name: &'static str, kind: u32) -> Hook {
+    Hook { name, kind: Kind::Address(kind), need: Need::Always, reads: &[] }
 }
 
 const fn tracepoint(name: &'static str, reads: &'static [(usize, &'static str)]) -> Hook {
@@ -127,23 +156,45 @@ pub const HOOKS: &[Hook] = &[
     lsm("task_setrlimit", &[(0, "*task_struct")]),
     lsm("task_movememory", &[(0, "*task_struct")]),
     lsm("file_send_sigiotask", &[(0, "*task_struct")]),
+    // `enum bpf_attach_type`: BPF_CGROUP_INET4_BIND and so on.
+    Hook { name: "sock_create", kind: Kind::Socket, need: Need::Always, reads: &[] },
+    address("bind4", 8),
+    address("bind6", 9),
+    address("connect4", 10),
+    address("connect6", 11),
+    address("sendmsg4", 14),
+    address("sendmsg6", 15),
 ];
 
+/// The hooks of a tier, in the order in which they are attached.
+pub fn hooks(tier: Tier) -> impl Iterator<Item = &'static Hook> {
+    HOOKS.iter().filter(move |hook| hook.is_of(tier))
+}
+
 impl Hook {
+    /// Is it attached in this tier?
+    pub fn is_of(&self, tier: Tier) -> bool {
+        match self.kind {
+            Kind::Lsm => tier == Tier::Full,
+            Kind::Address(_) | Kind::Socket => tier == Tier::Partial,
+            Kind::Tracepoint | Kind::Sysctl | Kind::Egress => true,
+        }
+    }
+
     /// The function, or the type of one, that tells the arguments; `None` where the kernel's interface for
     /// programs fixes them.
     pub fn prototype(&self) -> Option<String> {
         match self.kind {
             Kind::Lsm => Some(format!("bpf_lsm_{}", self.name)),
             Kind::Tracepoint => Some(format!("btf_trace_{}", self.name)),
-            Kind::Sysctl | Kind::Egress => None,
+            Kind::Sysctl | Kind::Egress | Kind::Address(_) | Kind::Socket => None,
         }
     }
 
     /// How many arguments precede the first one in the prototype.
     pub fn shift(&self) -> usize {
         match self.kind {
-            Kind::Lsm | Kind::Sysctl | Kind::Egress => 0,
+            Kind::Lsm | Kind::Sysctl | Kind::Egress | Kind::Address(_) | Kind::Socket => 0,
             // A tracepoint's function takes the tracepoint's own data first.
             Kind::Tracepoint => 1,
         }

@@ -14,7 +14,7 @@ use thiserror::Error;
 use zerocopy::IntoBytes;
 
 use super::btf::{Btf, BtfError};
-use super::hooks::{HOOKS, Hook, Need};
+use super::hooks::{Hook, Need, Tier, hooks};
 use super::{Pins, attach, checks};
 use crate::sys;
 
@@ -34,6 +34,8 @@ const PINNED: &[&str] = &[
     "SPARE_SCRATCH",
     "SPARE_EXECS",
     "APPROVALS",
+    "SPENT",
+    "GATEWAYS",
     "SEEN",
     "EVENTS",
     "SEQUENCE",
@@ -104,7 +106,7 @@ pub enum LoadError {
     /// Programs would load, attach, and never be called.
     #[error(
         "bpf is not in the kernel's list of security modules ({list}), so no LSM program is ever called: boot with \
-         lsm={list},bpf on the kernel command line"
+         lsm={list},bpf on the kernel command line, or start with --allow-partial to enforce the network alone"
     )]
     NotListed {
         /// The list.
@@ -152,6 +154,7 @@ pub struct Kernel {
     pub adopted: bool,
     /// Identity of the programs that are attached.
     pub build: String,
+    pub tier: Tier,
     template: Option<OwnedFd>,
 }
 
@@ -159,15 +162,14 @@ impl Kernel {
     /// Brings the kernel half up: takes over the pinned programs if they are of this build, else loads and
     /// attaches this build's beside whatever is there and then drops the older links. `cgroups` is where cgroup v2
     /// is mounted.
-    pub fn start(pins: Pins, cgroups: &Path) -> Result<Self, LoadError> {
-        refuse_unfit()?;
+    pub fn start(pins: Pins, cgroups: &Path, tier: Tier) -> Result<Self, LoadError> {
         let btf = Btf::vmlinux()?;
         let build = build_id();
-        if let Some(kernel) = Self::adopt(&pins, &build) {
+        if let Some(kernel) = Self::adopt(&pins, &build, tier) {
             return Ok(kernel);
         }
         let words = checks::words(&btf)?;
-        let hooks = checks::check_prototypes(&btf)?;
+        let hooks = checks::check_prototypes(&btf, tier)?;
         let missing: Vec<String> = hooks
             .iter()
             .filter_map(|(name, state)| match state {
@@ -189,40 +191,44 @@ impl Kernel {
         for old in pins.sets().into_iter().filter(|old| *old != build) {
             pins.drop_links(&old).map_err(|source| pin_error("remove", &pins.links(&old), source))?;
         }
-        Ok(Self { pins, maps, hooks, adopted: false, build, template: Some(template) })
+        Ok(Self { pins, maps, hooks, adopted: false, build, tier, template: Some(template) })
     }
 
     /// The object with its maps and none of its programs.
     pub(super) fn unattached(pins: Pins, words: &[(&'static str, u64)]) -> Result<(Ebpf, Self), LoadError> {
         let build = build_id();
         let (object, maps, template) = load_object(&pins, &build, words)?;
-        let kernel =
-            Self { pins, maps, hooks: BTreeMap::new(), adopted: false, build, template: Some(template) };
-        Ok((object, kernel))
+        let (hooks, template) = (BTreeMap::new(), Some(template));
+        Ok((object, Self { pins, maps, hooks, adopted: false, build, tier: Tier::Full, template }))
     }
 
     /// Opens what is pinned without loading anything, for `guard status` and for a daemon of the same build.
-    pub fn adopt(pins: &Pins, build: &str) -> Option<Self> {
-        let hooks = pinned_hooks(pins, build);
+    pub fn adopt(pins: &Pins, build: &str, tier: Tier) -> Option<Self> {
+        let hooks = pinned_hooks(pins, build, tier);
         if hooks.values().any(|state| matches!(state, HookState::Missing(_))) {
             return None;
         }
-        Self::open(pins, build, hooks)
+        Self::open(pins, build, tier, hooks)
     }
 
     /// Opens whatever is pinned, complete or not.
     pub fn inspect(pins: &Pins) -> Option<Self> {
         let build = pins.builds().pop()?;
-        let hooks = pinned_hooks(pins, &build);
-        Self::open(pins, &build, hooks)
+        // Only the partial tier has hooks of its own.
+        let partial = hooks(Tier::Partial)
+            .any(|hook| !hook.is_of(Tier::Full) && pins.links(&build).join(hook.name).exists());
+        let tier = if partial { Tier::Partial } else { Tier::Full };
+        let hooks = pinned_hooks(pins, &build, tier);
+        Self::open(pins, &build, tier, hooks)
     }
 
-    fn open(pins: &Pins, build: &str, hooks: BTreeMap<&'static str, HookState>) -> Option<Self> {
+    fn open(pins: &Pins, build: &str, tier: Tier, hooks: BTreeMap<&'static str, HookState>) -> Option<Self> {
         let mut maps = BTreeMap::new();
         for name in PINNED {
             maps.insert(*name, sys::bpf::open_pin(&pins.map(name)).ok()?);
         }
-        Some(Self { pins: pins.clone(), maps, hooks, adopted: true, build: build.to_owned(), template: None })
+        let (pins, build) = (pins.clone(), build.to_owned());
+        Some(Self { pins, maps, hooks, adopted: true, build, tier, template: None })
     }
 
     /// Each hook's state.
@@ -274,10 +280,14 @@ pub fn build_id() -> String {
     Sha256::digest(OBJECT).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Kernels on which nothing would be enforced, whatever the policy.
-pub fn refuse_unfit() -> Result<(), LoadError> {
+/// How much this kernel lets guard enforce, whatever the policy; less than everything only if that is allowed.
+pub fn fitness(allow_partial: bool) -> Result<Tier, LoadError> {
     refuse_old_kernels()?;
-    refuse_unlisted()
+    match refuse_unlisted() {
+        Ok(()) => Ok(Tier::Full),
+        Err(_) if allow_partial => Ok(Tier::Partial),
+        Err(refused) => Err(refused),
+    }
 }
 
 /// Kernels that guard promises nothing for.
@@ -300,7 +310,7 @@ fn refuse_unlisted() -> Result<(), LoadError> {
 /// Checks every fact about this kernel that the programs need, and counts them.
 pub fn facts() -> Result<usize, LoadError> {
     let btf = Btf::vmlinux()?;
-    let hooks = checks::check_prototypes(&btf)?;
+    let hooks = checks::check_prototypes(&btf, Tier::Full)?;
     let missing: Vec<String> = hooks
         .iter()
         .filter(|(_, state)| matches!(state, HookState::Missing(_)))
@@ -360,10 +370,9 @@ fn load_object(pins: &Pins, build: &str, words: &[(&'static str, u64)]) -> Resul
 }
 
 /// Which hooks one build has pinned. A pin is a link, and a link that is pinned is attached.
-fn pinned_hooks(pins: &Pins, build: &str) -> BTreeMap<&'static str, HookState> {
+fn pinned_hooks(pins: &Pins, build: &str, tier: Tier) -> BTreeMap<&'static str, HookState> {
     let present = |hook: &Hook| sys::bpf::open_pin(&pins.links(build).join(hook.name)).is_ok();
-    HOOKS
-        .iter()
+    hooks(tier)
         .map(|hook| {
             let state = match hook.need {
                 _ if present(hook) => HookState::Attached,

@@ -22,6 +22,8 @@ const LINK_CREATE: libc::c_long = 28;
 
 /// `BPF_CGROUP_INET_EGRESS`.
 pub(crate) const CGROUP_EGRESS: u32 = 1;
+/// `BPF_CGROUP_INET_SOCK_CREATE`.
+pub(crate) const CGROUP_SOCK_CREATE: u32 = 2;
 /// `BPF_CGROUP_SYSCTL`.
 pub(crate) const CGROUP_SYSCTL: u32 = 18;
 

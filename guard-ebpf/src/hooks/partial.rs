@@ -1,0 +1,218 @@
+//! Where no LSM program is called: programs of the root cgroup, which know of network sockets and nothing else.
+//! Attached only with `--allow-partial`; elsewhere the LSM hooks see the same and more.
+//!
+//! Whose call it is, the running task's cgroup says: without LSM hooks labels are not inherited. Packets are checked
+//! by `net_packet` as everywhere. 1 lets a call go on, 0 ends it with EPERM.
+
+use aya_ebpf::bindings::bpf_sock_addr;
+use aya_ebpf::helpers::generated as helpers;
+use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
+use aya_ebpf::programs::{SockAddrContext, SockContext};
+use guard_common::abi::{Action, BoundaryItem, EventFlags, Op, Reason};
+use guard_common::table::{self, Words};
+
+use super::net::{detail, is_usual};
+use super::owner::Owner;
+use super::peer::beside;
+use crate::address::{self, Key};
+use crate::approval::{self, How};
+use crate::emit::What;
+use crate::judge::Arena;
+use crate::kernel::get;
+use crate::maps::CGROUPS;
+use crate::packet::{self, joined};
+use crate::subject;
+
+const STREAM: u32 = 1;
+const DATAGRAM: u32 = 2;
+const TCP: u32 = 6;
+const UDP: u32 = 17;
+
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn connect4(ctx: SockAddrContext) -> i32 {
+    ask(ctx.sock_addr, Action::Connect, Op::Connect, v4_peer)
+}
+
+#[cgroup_sock_addr(connect6)]
+pub(crate) fn connect6(ctx: SockAddrContext) -> i32 {
+    ask(ctx.sock_addr, Action::Connect, Op::Connect, v6_peer)
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+pub(crate) fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    ask(ctx.sock_addr, Action::Connect, Op::Send, v4_peer)
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub(crate) fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    ask(ctx.sock_addr, Action::Connect, Op::Send, v6_peer)
+}
+
+#[cgroup_sock_addr(bind4)]
+pub(crate) fn bind4(ctx: SockAddrContext) -> i32 {
+    ask(ctx.sock_addr, Action::Listen, Op::Bind, v4)
+}
+
+#[cgroup_sock_addr(bind6)]
+pub(crate) fn bind6(ctx: SockAddrContext) -> i32 {
+    ask(ctx.sock_addr, Action::Listen, Op::Bind, v6)
+}
+
+/// Runs for IPv4 and IPv6 sockets of every protocol, once they are made.
+#[cgroup_sock(sock_create)]
+pub(crate) fn sock_create(ctx: SockContext) -> i32 {
+    // SAFETY: members of the context.
+    let (family, kind, protocol) = unsafe {
+        let socket = ctx.sock;
+        let family = get(&raw const (*socket).family);
+        (family, get(&raw const (*socket).type_), get(&raw const (*socket).protocol))
+    };
+    if is_usual(family, kind, protocol) {
+        return 1;
+    }
+    let owner = match owner() {
+        Whose::Nobodys => return 1,
+        Whose::Unclear => return 0,
+        Whose::Domains(owner) => owner,
+    };
+    if owner.opens(BoundaryItem::SocketFamilies) {
+        return 1;
+    }
+    let what = owner.forbidden(BoundaryItem::SocketFamilies, u64::from(detail(family, kind, protocol)));
+    owner.settle::<true>(what, Op::Socket, Key([0, 0, 0]))
+}
+
+/// Whose call it is.
+enum Whose {
+    Nobodys,
+    /// No policy is installed that could say.
+    Unclear,
+    Domains(Owner),
+}
+
+#[inline(always)]
+fn owner() -> Whose {
+    // SAFETY: a helper that takes nothing.
+    let cgroup = unsafe { helpers::bpf_get_current_cgroup_id() };
+    if !subject::maybe_governs(cgroup) {
+        return Whose::Nobodys;
+    }
+    let entry = CGROUPS.get(&cgroup);
+    if entry.is_null() {
+        return Whose::Nobodys;
+    }
+    let Some(arena) = Arena::live() else { return Whose::Unclear };
+    // SAFETY: not null, an entry of the map.
+    let (domain, session) = unsafe { ((*entry).domain, (*entry).session) };
+    Whose::Domains(Owner { arena, domain, session, generation: arena.word(table::AT_GENERATION), cgroup })
+}
+
+#[inline(always)]
+fn ask(
+    context: *const bpf_sock_addr,
+    action: Action,
+    op: Op,
+    key: fn(*const bpf_sock_addr, u8, u16) -> Key,
+) -> i32 {
+    let owner = match owner() {
+        Whose::Nobodys => return 1,
+        Whose::Unclear => return 0,
+        Whose::Domains(owner) => owner,
+    };
+    // SAFETY: members of the context.
+    let (kind, protocol, port) = unsafe {
+        let kind = get(&raw const (*context).type_);
+        (kind, get(&raw const (*context).protocol), get(&raw const (*context).user_port) as u16)
+    };
+    let usual = (kind == STREAM && protocol == TCP) || (kind == DATAGRAM && protocol == UDP);
+    if !usual {
+        if owner.opens(BoundaryItem::SocketFamilies) {
+            return 1;
+        }
+        let what = owner.forbidden(BoundaryItem::SocketFamilies, u64::from(detail(0, kind, protocol)));
+        return owner.settle::<true>(what, op, Key([0, 0, 0]));
+    }
+    if port == 0 && matches!(op, Op::Bind) {
+        return 1;
+    }
+    let key = key(context, protocol as u8, port);
+    let what = decide(owner, action, op, key);
+    if what.errno == 0 && kind == STREAM {
+        approve(owner, context, op, key);
+    }
+    if what.errno == 0 && what.flags & EventFlags::SHADOWED == 0 {
+        return 1;
+    }
+    owner.settle::<true>(what, op, key)
+}
+
+/// For the packets: of a stream to its peer, and of what a stream accepts that has a port which the policy opens.
+#[inline(always)]
+fn approve(owner: Owner, context: *const bpf_sock_addr, op: Op, key: Key) {
+    // SAFETY: a member of the context.
+    let socket = unsafe { get(&raw const (*context).__bindgen_anon_1.sk) };
+    if !socket.is_null() {
+        let how = if matches!(op, Op::Bind) { How::Accepts } else { How::Sends };
+        let whose = (owner.domain, owner.session);
+        approval::grant(socket.cast_const().cast(), owner.generation, whose, how, key);
+    }
+}
+
+#[inline(always)]
+fn decide(owner: Owner, action: Action, op: Op, key: Key) -> What {
+    let what = owner.decide(action, key);
+    if what.errno != 0 {
+        return what;
+    }
+    let case = u64::from(owner.domain) | (action as u64) << 32 | (op as u64) << 40;
+    let reason = beside(owner.arena, case, owner.session, key);
+    if reason == Reason::BytesSpent as u64 {
+        owner.fault(Reason::BytesSpent, action)
+    } else if reason == Reason::GatewayDown as u64 {
+        owner.fault(Reason::GatewayDown, action)
+    } else {
+        what
+    }
+}
+
+#[inline(always)]
+fn v4(context: *const bpf_sock_addr, protocol: u8, port: u16) -> Key {
+    // SAFETY: a member of the context.
+    Key::v4(unsafe { get(&raw const (*context).user_ip4) }, protocol, port)
+}
+
+#[inline(always)]
+fn v6(context: *const bpf_sock_addr, protocol: u8, port: u16) -> Key {
+    Key::v6(v6_halves(context), protocol, port)
+}
+
+#[inline(always)]
+fn v6_halves(context: *const bpf_sock_addr) -> [u64; 2] {
+    // SAFETY: members of the context.
+    unsafe {
+        let at = (&raw const (*context).user_ip6).cast::<u32>();
+        joined([get(at), get(at.add(1)), get(at.add(2)), get(at.add(3))])
+    }
+}
+
+/// The address a socket is bound to, as IPv4, and whether it is bound to a mapped one.
+#[inline(always)]
+fn bound(context: *const bpf_sock_addr) -> (u32, bool) {
+    // SAFETY: a member of the context.
+    let socket = unsafe { get(&raw const (*context).__bindgen_anon_1.sk) };
+    if socket.is_null() { (0, false) } else { packet::bound(socket) }
+}
+
+#[inline(always)]
+fn v4_peer(context: *const bpf_sock_addr, protocol: u8, port: u16) -> Key {
+    // SAFETY: a member of the context.
+    let address = unsafe { get(&raw const (*context).user_ip4) };
+    Key::v4(address::v4_meant(address, bound(context).0), protocol, port)
+}
+
+#[inline(always)]
+fn v6_peer(context: *const bpf_sock_addr, protocol: u8, port: u16) -> Key {
+    let halves = v6_halves(context);
+    let (bound, is_mapped) = bound(context);
+    Key::v6(address::v6_meant(halves, bound, is_mapped), protocol, port)
+}
