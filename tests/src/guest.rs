@@ -8,6 +8,7 @@
 mod agent;
 mod audit;
 mod boundary;
+mod clients;
 mod debian;
 mod demo;
 mod exec;
@@ -52,7 +53,7 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         // Its last test takes away what the others stand on.
         install::TESTS,
     ];
-    let debian: &[&[Test]] = &[debian::TESTS];
+    let debian: &[&[Test]] = &[debian::TESTS, clients::TESTS];
     let on_debian = std::env::var("GUARD_GUEST_ROOT").is_ok_and(|root| root == "debian");
     if on_debian { debian } else { busybox }.iter().copied().flatten()
 }

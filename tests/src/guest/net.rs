@@ -1,8 +1,11 @@
 //! The network: nothing leaves but through the gateway, nothing comes in but by a port that is open, and what an
 //! agent needs between its own tasks works.
 
+mod limits;
 mod listen;
 mod options;
+mod partial;
+mod rings;
 mod roads;
 mod unix;
 mod world;
@@ -12,9 +15,9 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Result, bail};
 
-use super::Test;
 use super::agent::{End, REFUSED, Way, Who, attempt_after};
-use super::stage::{Stage, kernel_is_at_least};
+use super::stage::{Cgroup, Stage, kernel_is_at_least};
+use super::{On, Test};
 use world::World;
 
 /// What the agents of these tests may do.
@@ -30,6 +33,8 @@ load: { default: allow }
 connect:
   default: block
   rules:
+    - { id: local, to: [\"127.0.0.1:7070/udp\"], verdict: allow }
+    - { id: six, to: [\"[::1]:7071/tcp\"], verdict: allow }
     - { id: own, unix: [\"/t/open/**\"], verdict: allow }
 listen:
   default: block
@@ -38,6 +43,9 @@ listen:
 write: { default: allow }
 read: { default: allow }
 ";
+
+pub(super) use limits::{SPEND, WOULD_SPEND, recorded, wait_for_gateway};
+pub(super) use world::Sink;
 
 pub(super) const TESTS: &[Test] = &[
     Test::new("no address but the gateway is reached by TCP or UDP", || try_all(roads::DIRECT)).within(120),
@@ -48,6 +56,26 @@ pub(super) const TESTS: &[Test] = &[
     Test::new("no unix socket of others is reached", || try_all(unix::ROADS)).within(120),
     Test::new("the gateway, open ports and sockets of one session work", || try_all(listen::KEPT))
         .within(120),
+    Test::new("io_uring leads no further than the calls it stands for", || try_all(rings::ROADS)).within(120),
+    Test::new("what is open is open by io_uring too", || try_all(rings::KEPT)).within(120),
+    Test::new("a session stops at its budget of bytes", limits::a_session_stops_at_its_budget).within(90),
+    Test::new(
+        "a budget in shadow mode is counted and lets through",
+        limits::shadow_mode_counts_and_lets_through,
+    )
+    .within(60),
+    Test::new("a budget survives reload and restart", limits::the_count_survives_reload_and_restart)
+        .within(180),
+    Test::new("the gateway is named when it is down", limits::a_gateway_that_is_down_is_named).within(180),
+    Test::new("with --allow-partial the network is enforced", partial::only_the_network_is_enforced)
+        .on(On::WithoutBpf)
+        .within(240),
+    Test::new(
+        "with --allow-partial every record and status says degraded",
+        partial::everything_says_degraded,
+    )
+    .on(On::WithoutBpf)
+    .within(60),
 ];
 
 /// A way out, or a way that must stay open.
@@ -119,7 +147,12 @@ impl Road {
 
     fn arm(&self, stage: Option<&Stage>, world: &World, who: Who, way: Way) -> Result<(End, usize)> {
         let cgroup = stage.map(|stage| stage.cgroup("net")).transpose()?;
-        let path = cgroup.as_ref().map(|cgroup| cgroup.path());
+        // One in three below the cgroup that the policy names.
+        let nested = match &cgroup {
+            Some(cgroup) if way == Way::Thread => Some(Cgroup::make(&cgroup.path().join("below"))?),
+            _ => None,
+        };
+        let path = nested.as_ref().or(cgroup.as_ref()).map(Cgroup::path);
         let drain = |_| world.seen().map(drop);
         let end = attempt_after(path, who, way, self.before, drain, |fds| (self.act)(&fds))?;
         let seen = world.seen()?;
@@ -147,12 +180,15 @@ impl Road {
 
 /// Tries every road. All that is wrong is printed.
 fn try_all(roads: &[Road]) -> Result<()> {
-    let (stage, world) = (Stage::set()?, World::set()?);
+    try_them(&Stage::set()?, &World::set()?, roads)
+}
+
+fn try_them(stage: &Stage, world: &World, roads: &[Road]) -> Result<()> {
     let (mut bad, mut tried) = (Vec::new(), 0);
     for (n, road) in roads.iter().filter(|road| kernel_is_at_least(road.since)).enumerate() {
         for who in road.who {
             let way = Way::ALL[(n + usize::from(*who == Who::Root)) % Way::ALL.len()];
-            let judged = road.judge(&stage, &world, *who, way);
+            let judged = road.judge(stage, world, *who, way);
             let wrong = judged.unwrap_or_else(|error| Some(vec![format!("{error:#}")]));
             let Some(wrong) = wrong else { continue };
             tried += 1;

@@ -15,6 +15,8 @@ pub(super) fn all() -> Vec<(String, String)> {
         ("one-rule", ONE_RULE),
         ("torn", TORN),
         ("net", super::net::POLICY),
+        ("spend", super::net::SPEND),
+        ("would-spend", super::net::WOULD_SPEND),
         ("every", super::audit::POLICY),
     ] {
         all.push((name.to_owned(), text.to_owned()));

@@ -46,6 +46,21 @@ impl Stage {
         if let Some(daemon) = running() {
             return Ok(Self { daemon });
         }
+        Self::prepare()?;
+        Self::start()
+    }
+
+    /// guard enforces the network alone, on a kernel that calls no LSM program.
+    pub(super) fn set_partial() -> Result<Self> {
+        if let Some(daemon) = running() {
+            return Ok(Self { daemon });
+        }
+        Self::prepare()?;
+        let partial = |status: &Value| status["degraded"] == Value::Bool(true);
+        Self::start_with(&["--allow-partial"], partial)
+    }
+
+    fn prepare() -> Result<()> {
         if !Path::new(GROUND).exists() {
             fs::create_dir(GROUND)?;
             mount(Some("kt"), GROUND, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
@@ -61,15 +76,20 @@ impl Stage {
         for (name, text) in policies::all() {
             fs::write(Path::new(POLICIES).join(format!("{name}.yaml")), text)?;
         }
-        Self::start()
+        Ok(())
     }
 
     /// Starts the daemon on what is there.
     pub(super) fn start() -> Result<Self> {
+        Self::start_with(&[], |status| status["enforcing"] == Value::Bool(true))
+    }
+
+    pub(super) fn start_with(more: &[&str], ready: fn(&Value) -> bool) -> Result<Self> {
         let before = generation();
         let log = File::options().create(true).append(true).open(LOG)?;
         let mut child = Command::new("guard")
             .args(["daemon", "--policies", POLICIES, "--run", RUN, "--state", STATE, "--pins", PINS])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -83,7 +103,7 @@ impl Stage {
                 bail!("guard daemon ended with {status}: {}", log_end());
             }
             let status = status();
-            if status["enforcing"] == Value::Bool(true) && generation_of(&status) > before {
+            if ready(&status) && generation_of(&status) > before {
                 break;
             }
             if Instant::now() >= deadline {

@@ -126,6 +126,7 @@ fn request(
         second: second.as_deref(),
         len,
         op_flags: op_flags.cast_unsigned(),
+        ..Request::default()
     })
 }
 

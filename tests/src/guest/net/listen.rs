@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::super::sys::{call, call_fd, spawn};
 use super::Road;
-use super::world::{GATEWAY, OPEN, bind, check, connect, listen, mapped, option, send, socket, unix, v4, v6};
+use super::world::{
+    GATEWAY, OPEN, SIX, bind, check, connect, listen, mapped, option, send, socket, unix, v4, v6,
+};
 
 const INET: i32 = libc::AF_INET;
 const INET6: i32 = libc::AF_INET6;
@@ -49,12 +51,19 @@ pub(super) const ROADS: &[Road] = &[
         bind(&socket, &v4(LOOPBACK, 0))?;
         Ok(vec![socket])
     }),
-    Road::call("accept on what listened outside", |fds| accept(&fds[0]).map(drop)).before(|| {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let client = TcpStream::connect(listener.local_addr()?)?;
-        Ok(vec![listener.into(), client.into()])
-    }),
+    Road::call("accept on what listened outside", |fds| accept(&fds[0]).map(drop)).before(waiting),
+    Road::call("choose the gateway's port by a range of ports", |_| {
+        option(&socket(INET, STREAM, 0)?, libc::IPPROTO_IP, 51, &0x9c40_9c40u32.to_ne_bytes())
+    })
+    .since(6, 3),
 ];
+
+/// A listener with a client.
+pub(super) fn waiting() -> io::Result<Vec<OwnedFd>> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    Ok(vec![listener.into(), client.into()])
+}
 
 fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
     call_fd(libc::SYS_accept, &mut [listener.into(), 0.into(), 0.into()])
@@ -136,6 +145,19 @@ pub(super) const KEPT: &[Road] = &[
     }),
     Road::stays("connect to the gateway by the wildcard", |_| {
         connect(&socket(INET, STREAM, 0)?, &v4([0; 4], GATEWAY))
+    }),
+    Road::stays("connect to an IPv6 address that is given", |_| {
+        let mut loopback = [0; 16];
+        loopback[15] = 1;
+        let socket = socket(INET6, STREAM, 0)?;
+        connect(&socket, &v6(loopback, SIX))?;
+        send(&socket, None, 0)
+    }),
+    Road::stays("listen on an open port of every IPv6 address", |_| {
+        let socket = socket(INET6, STREAM, 0)?;
+        option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, &[1, 0, 0, 0])?;
+        bind(&socket, &v6([0; 16], OPEN))?;
+        listen(&socket)
     }),
     Road::stays("fast open to the gateway", |_| {
         match send(&socket(INET, STREAM, 0)?, Some(&v4(LOOPBACK, GATEWAY)), libc::MSG_FASTOPEN) {

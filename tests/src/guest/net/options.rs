@@ -1,9 +1,12 @@
 //! Options that bend where packets go, with an address that looks right.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
+use super::super::sys::call;
 use super::Road;
-use super::world::{option, socket};
+use super::roads::{message, secret};
+use super::world::{LOCAL, option, socket, v4};
 
 /// Sets an option on a socket of its own.
 fn set(family: i32, kind: i32, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
@@ -20,7 +23,21 @@ const ONE: &[u8] = &[1, 0, 0, 0];
 /// A segment routing header of one segment.
 const SEGMENTS: &[u8] = &[0, 2, 4, 0, 0, 0, 0, 0, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 
+/// Sends a datagram to an address that is allowed, out of the interface that a control message names.
+fn by_interface(socket: &OwnedFd) -> io::Result<()> {
+    // struct cmsghdr (length, IPPROTO_IP, IP_PKTINFO), struct in_pktinfo (interface, two addresses).
+    let mut control = vec![0; 32];
+    control[0] = 28;
+    control[12] = 8;
+    let interface = nix::net::if_::if_nametoindex("dummy0")?;
+    control[16..20].copy_from_slice(&interface.to_ne_bytes());
+    let (to, vector) = (v4([127, 0, 0, 1], LOCAL), secret());
+    let message = message(&to, &vector, &control);
+    call(libc::SYS_sendmsg, &mut [socket.into(), message.as_slice().into(), 0.into()]).map(drop)
+}
+
 pub(super) const ROADS: &[Road] = &[
+    Road::out("a loopback address out of another interface", |_| by_interface(&socket(INET, UDP, 0)?)),
     Road::call("SO_BINDTODEVICE", |_| set(INET, UDP, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, b"lo\0")),
     Road::call("SO_BINDTOIFINDEX", |_| set(INET, UDP, libc::SOL_SOCKET, 62, ONE)),
     Road::call("SO_MARK", |_| set(INET, UDP, libc::SOL_SOCKET, libc::SO_MARK, ONE)).as_root(),

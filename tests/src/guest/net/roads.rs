@@ -1,12 +1,18 @@
 //! Ways out.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::super::sys::{call, words};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+
+use super::super::sys::{adopt, call, call_fd, words};
 use super::Road;
 use super::world::{
-    DNS, GATEWAY, OTHER, OUT, OUT_V6, SECRET, WEB, connect, mapped, option, send, socket, v4, v6,
+    ALIKE, DNS, GATEWAY, OTHER, OUT, OUT_V6, SECRET, WEB, connect, dns, mapped, option, send, socket, v4, v6,
 };
 
 const INET: i32 = libc::AF_INET;
@@ -14,16 +20,12 @@ const INET6: i32 = libc::AF_INET6;
 const STREAM: i32 = libc::SOCK_STREAM;
 const DGRAM: i32 = libc::SOCK_DGRAM;
 
-fn web() -> Vec<u8> {
+pub(super) fn web() -> Vec<u8> {
     v4(OUT, WEB)
 }
 
-fn dns() -> Vec<u8> {
-    v4(OUT, DNS)
-}
-
 /// A fast open has no answer to wait for, and a connection that does not block has one later.
-fn pending(outcome: io::Result<()>) -> io::Result<()> {
+pub(super) fn pending(outcome: io::Result<()>) -> io::Result<()> {
     match outcome {
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
         other => other,
@@ -31,16 +33,16 @@ fn pending(outcome: io::Result<()>) -> io::Result<()> {
 }
 
 /// `struct msghdr` with one buffer, as words: name, its length, vector, its length, control, its length, flags.
-fn message(name: &[u8], vector: &[u8], control: &[u8]) -> Vec<u8> {
+pub(super) fn message(name: &[u8], vector: &[u8], control: &[u8]) -> Vec<u8> {
     let at = |bytes: &[u8]| bytes.as_ptr() as u64;
     words(&[at(name), name.len() as u64, at(vector), 1, at(control), control.len() as u64, 0])
 }
 
-fn secret() -> Vec<u8> {
+pub(super) fn secret() -> Vec<u8> {
     words(&[SECRET.as_ptr() as u64, SECRET.len() as u64])
 }
 
-fn sendmsg(socket: &OwnedFd, to: &[u8]) -> io::Result<()> {
+fn send_message(socket: &OwnedFd, to: &[u8]) -> io::Result<()> {
     let vector = secret();
     call(libc::SYS_sendmsg, &mut [socket.into(), message(to, &vector, &[]).as_slice().into(), 0.into()])
         .map(drop)
@@ -53,6 +55,31 @@ fn sendmmsg(socket: &OwnedFd, to: &[u8]) -> io::Result<()> {
     let second = messages.clone();
     messages.extend(second);
     call(libc::SYS_sendmmsg, &mut [socket.into(), messages.as_slice().into(), 2.into(), 0.into()]).map(drop)
+}
+
+/// Opens to the internet on a socket that is connected to the gateway at the time the call begins, and is not when
+/// the call comes to it. Whoever refuses it does so with EPERM.
+fn dissolved() -> io::Result<()> {
+    let deadline = Instant::now() + Duration::from_millis(400);
+    let socket = socket(INET, STREAM | libc::SOCK_NONBLOCK, 0)?;
+    let (gateway, stop) = (v4([127, 0, 0, 1], GATEWAY), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = connect(&socket, &gateway);
+                let _ = connect(&socket, &[0; 16]);
+            }
+        });
+        let mut ended = Err(io::Error::from_raw_os_error(libc::ETIME));
+        while ended.is_err() && Instant::now() < deadline {
+            match pending(send(&socket, Some(&web()), libc::MSG_FASTOPEN | libc::MSG_NOSIGNAL)) {
+                Err(error) if error.raw_os_error() != Some(libc::EPERM) => {}
+                other => ended = other,
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        ended
+    })
 }
 
 pub(super) const DIRECT: &[Road] = &[
@@ -77,6 +104,9 @@ pub(super) const DIRECT: &[Road] = &[
     Road::out("connect to the gateway's port on another address", |_| {
         connect(&socket(INET, STREAM, 0)?, &v4([127, 0, 0, 2], GATEWAY))
     }),
+    Road::out("connect to an IPv6 address that holds the gateway's key", |_| {
+        connect(&socket(INET6, STREAM, 0)?, &v6(ALIKE, GATEWAY))
+    }),
     Road::out("TCP fast open", |_| {
         pending(send(&socket(INET, STREAM, 0)?, Some(&web()), libc::MSG_FASTOPEN))
     }),
@@ -85,6 +115,9 @@ pub(super) const DIRECT: &[Road] = &[
     }),
     Road::out("TCP fast open to a mapped address", |_| {
         pending(send(&socket(INET6, STREAM, 0)?, Some(&v6(mapped(OUT), WEB)), libc::MSG_FASTOPEN))
+    }),
+    Road::out("TCP fast open by two threads, one of which dissolves a connection to the gateway", |_| {
+        dissolved()
     }),
     Road::out("TCP_FASTOPEN_CONNECT", |_| {
         let socket = socket(INET, STREAM, 0)?;
@@ -103,7 +136,7 @@ pub(super) const DIRECT: &[Road] = &[
     Road::out("sendto an IPv4 address from an IPv6 socket", |_| {
         send(&socket(INET6, DGRAM, 0)?, Some(&dns()), 0)
     }),
-    Road::out("sendmsg", |_| sendmsg(&socket(INET, DGRAM, 0)?, &dns())),
+    Road::out("sendmsg", |_| send_message(&socket(INET, DGRAM, 0)?, &dns())),
     Road::out("sendmmsg", |_| sendmmsg(&socket(INET, DGRAM, 0)?, &dns())),
     Road::out("connect a datagram socket and write", |_| {
         let socket = socket(INET, DGRAM, 0)?;
@@ -199,11 +232,11 @@ pub(super) const ODD: &[Road] = &[
     Road::call("key management", |_| socket(libc::AF_KEY, libc::SOCK_RAW, 2).map(drop)).as_root().if_any(),
 ];
 
-fn made(family: i32, kind: i32, protocol: i32) -> io::Result<Vec<OwnedFd>> {
+pub(super) fn made(family: i32, kind: i32, protocol: i32) -> io::Result<Vec<OwnedFd>> {
     Ok(vec![socket(family, kind, protocol)?])
 }
 
-fn connected(family: i32, kind: i32, to: &[u8]) -> io::Result<Vec<OwnedFd>> {
+pub(super) fn connected(family: i32, kind: i32, to: &[u8]) -> io::Result<Vec<OwnedFd>> {
     let socket = socket(family, kind, 0)?;
     connect(&socket, to)?;
     Ok(vec![socket])
@@ -227,17 +260,31 @@ pub(super) const BEFORE: &[Road] = &[
         Ok(())
     })
     .before(|| connected(INET6, STREAM, &v6(OUT_V6, WEB))),
-    Road::tell("splice into a connection made outside", |fds| {
-        let (read, write) = nix::unistd::pipe()?;
-        nix::unistd::write(&write, SECRET)?;
-        call(
-            libc::SYS_splice,
-            &mut [(&read).into(), 0.into(), (&fds[0]).into(), 0.into(), SECRET.len().into(), 0.into()],
-        )?;
+    Road::tell("splice into a connection made outside", |fds| splice(&fds[0]))
+        .before(|| connected(INET, STREAM, &web())),
+    Road::tell("splice into a datagram socket connected outside", |fds| splice(&fds[0]))
+        .before(|| connected(INET, DGRAM, &dns())),
+    Road::tell("vmsplice and tee into a connection made outside", |fds| {
+        let (first, second) = (nix::unistd::pipe()?, nix::unistd::pipe()?);
+        let (vector, length) = (secret(), SECRET.len());
+        let mut given = [(&first.1).into(), vector.as_slice().into(), 1.into(), 0.into()];
+        call(libc::SYS_vmsplice, &mut given)?;
+        call(libc::SYS_tee, &mut [(&first.0).into(), (&second.1).into(), length.into(), 0.into()])?;
+        into(&second.0, &fds[0])
+    })
+    .before(|| connected(INET, STREAM, &web())),
+    Road::tell("sendfile into a connection made outside", |fds| {
+        call(libc::SYS_sendfile, &mut [(&fds[0]).into(), (&fds[1]).into(), 0.into(), SECRET.len().into()])?;
         Ok(())
     })
-    .since(6, 5)
-    .before(|| connected(INET, STREAM, &web())),
+    .before(|| {
+        let mut fds = connected(INET, STREAM, &web())?;
+        let file = call_fd(libc::SYS_memfd_create, &mut [c"secret".into(), 0.into()])?;
+        nix::unistd::write(&file, SECRET)?;
+        nix::unistd::lseek(&file, 0, nix::unistd::Whence::SeekSet)?;
+        fds.push(file);
+        Ok(fds)
+    }),
     Road::out("sendto on a datagram socket made outside", |fds| send(&fds[0], Some(&dns()), 0))
         .before(|| made(INET, DGRAM, 0)),
     Road::tell("send on a datagram socket connected outside", |fds| send(&fds[0], None, 0))
@@ -257,6 +304,11 @@ pub(super) const BEFORE: &[Road] = &[
             connect(&socket, &dns())?;
             Ok(vec![socket])
         }),
+    Road::tell("send on a socket received from outside", |fds| {
+        let received = receive(&fds[1])?;
+        send(&received, None, 0)
+    })
+    .before(hand_over),
     Road::tell("send on a connection duplicated from before", |fds| {
         let copy = nix::unistd::dup(&fds[0])?;
         check_other(&copy, &fds[0])?;
@@ -265,6 +317,45 @@ pub(super) const BEFORE: &[Road] = &[
     .before(|| connected(INET, STREAM, &web())),
 ];
 
+/// Takes the secret out of a pipe, into a socket.
+fn into(pipe: &OwnedFd, socket: &OwnedFd) -> io::Result<()> {
+    let length = SECRET.len().into();
+    call(libc::SYS_splice, &mut [pipe.into(), 0.into(), socket.into(), 0.into(), length, 0.into()]).map(drop)
+}
+
+fn splice(socket: &OwnedFd) -> io::Result<()> {
+    let (read, write) = nix::unistd::pipe()?;
+    nix::unistd::write(&write, SECRET)?;
+    into(&read, socket)
+}
+
 fn check_other(one: &OwnedFd, other: &OwnedFd) -> io::Result<()> {
     super::world::check(one.as_raw_fd() != other.as_raw_fd())
+}
+
+/// A connected socket on its way through a pair: it is received inside.
+fn hand_over() -> io::Result<Vec<OwnedFd>> {
+    let (here, there) = UnixStream::pair()?;
+    let socket = connected(INET, DGRAM, &dns())?.remove(0);
+    let rights = [ControlMessage::ScmRights(&[socket.as_raw_fd()])];
+    sendmsg::<()>(here.as_raw_fd(), &[IoSlice::new(b"x")], &rights, MsgFlags::empty(), None)?;
+    Ok(vec![here.into(), there.into()])
+}
+
+/// The descriptor that waits there. One that is refused is left out of the message.
+fn receive(from: &OwnedFd) -> io::Result<OwnedFd> {
+    let (mut byte, mut space) = ([0], nix::cmsg_space!([i32; 1]));
+    let mut parts = [IoSliceMut::new(&mut byte)];
+    let message = recvmsg::<()>(from.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::empty())?;
+    // What was left out makes the message a cut one.
+    for control in message.cmsgs().map_err(|_| refused())? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            return fds.first().map_or(Err(refused()), |fd| adopt(*fd));
+        }
+    }
+    Err(refused())
+}
+
+fn refused() -> io::Error {
+    io::Error::from_raw_os_error(libc::EPERM)
 }

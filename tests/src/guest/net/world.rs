@@ -5,36 +5,50 @@
 use std::fs;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use super::super::sys::{call, call_fd};
+use super::limits::wait_for_gateway;
 
 /// The internet.
 pub(super) const OUT: [u8; 4] = [203, 0, 113, 7];
 pub(super) const OUT_V6: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+/// An address in whose bytes those of the gateway's key lie, with zeroes in front.
+pub(super) const ALIKE: [u8; 16] = [0x20, 1, 0x0d, 0, 0, 0, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1];
 pub(super) const WEB: u16 = 80;
 pub(super) const DNS: u16 = 53;
 /// The gateway's port on the loopback.
 pub(super) const GATEWAY: u16 = 18080;
 /// Another service of the host.
 pub(super) const OTHER: u16 = 8081;
+/// A port that the policy gives on the loopback, and that nobody uses there.
+pub(super) const LOCAL: u16 = 7070;
+/// A port that the policy gives on the IPv6 loopback.
+pub(super) const SIX: u16 = 7071;
 /// A port that the policy opens for listening.
 pub(super) const OPEN: u16 = 9090;
 
 /// What stands around until the test's process ends.
 #[derive(Debug)]
 pub(super) struct World {
-    sink: OwnedFd,
+    sink: Sink,
+    gateway: Option<TcpListener>,
     _listeners: Vec<TcpListener>,
     _receivers: Vec<UdpSocket>,
 }
 
 impl World {
     pub(super) fn set() -> Result<Self> {
-        for words in ["addr add 203.0.113.7/32 dev lo", "-6 addr add 2001:db8::7/128 dev lo"] {
+        for words in [
+            "addr add 203.0.113.7/32 dev lo",
+            "-6 addr add 2001:db8::7/128 dev lo",
+            "-6 addr add 2001:d00::4:7f00:1/128 dev lo",
+            "addr add 198.51.100.1/24 dev dummy0",
+            "link set dummy0 up",
+        ] {
             // There already, from the test before.
             let _ = Command::new("ip").args(words.split(' ')).output().context("run ip")?;
         }
@@ -42,35 +56,79 @@ impl World {
         let listeners = [
             format!("203.0.113.7:{WEB}"),
             format!("[2001:db8::7]:{WEB}"),
-            format!("127.0.0.1:{GATEWAY}"),
             format!("127.0.0.2:{GATEWAY}"),
             format!("127.0.0.1:{OTHER}"),
             format!("[::1]:{OTHER}"),
+            format!("[::1]:{SIX}"),
+            format!("[2001:d00::4:7f00:1]:{GATEWAY}"),
         ];
         let receivers = [format!("203.0.113.7:{DNS}"), format!("[2001:db8::7]:{DNS}")];
         let listen = |at: &String| TcpListener::bind(at).with_context(|| format!("listen on {at}"));
         let receive = |at: &String| UdpSocket::bind(at).with_context(|| format!("receive on {at}"));
-        // AF_PACKET, SOCK_RAW and not blocking, every protocol in network order.
-        let all = i32::from(3u16.to_be());
-        let sink = call_fd(libc::SYS_socket, &mut [17.into(), (3 | libc::SOCK_NONBLOCK).into(), all.into()]);
-        let world = Self {
-            sink: sink.context("open the sink")?,
+        let mut world = Self {
+            gateway: None,
+            sink: Sink::open()?,
             _listeners: listeners.iter().map(listen).collect::<Result<_>>()?,
             _receivers: receivers.iter().map(receive).collect::<Result<_>>()?,
         };
+        world.open_gateway()?;
+        wait_for_gateway(true)?;
         world.seen()?;
         Ok(world)
     }
 
+    pub(super) fn open_gateway(&mut self) -> Result<()> {
+        let listener = TcpListener::bind(("127.0.0.1", GATEWAY)).context("listen as the gateway")?;
+        // Nobody accepts, so there must be room for all who come.
+        listen_for(&listener, 4096).context("listen for many")?;
+        self.gateway = Some(listener);
+        Ok(())
+    }
+
+    pub(super) fn close_gateway(&mut self) {
+        self.gateway = None;
+    }
+
     /// The packets that have gone where the policy lets none go, since the last question.
     pub(super) fn seen(&self) -> Result<Seen> {
-        let (mut seen, mut packet) = (Seen { packets: 0, secrets: 0 }, [0u8; 256]);
+        let mut seen = Seen { packets: 0, secrets: 0 };
+        self.sink.drain(|frame| {
+            let told = frame.windows(SECRET.len()).any(|bytes| bytes == SECRET);
+            seen.packets += usize::from(forbidden(frame));
+            seen.secrets += usize::from(forbidden(frame) && told);
+        })?;
+        Ok(seen)
+    }
+}
+
+/// Sees every packet of every interface.
+#[derive(Debug)]
+pub(in super::super) struct Sink(OwnedFd);
+
+impl Sink {
+    pub(in super::super) fn open() -> Result<Self> {
+        // AF_PACKET, SOCK_RAW and not blocking, every protocol in network order.
+        let all = i32::from(3u16.to_be());
+        call_fd(libc::SYS_socket, &mut [17.into(), (3 | libc::SOCK_NONBLOCK).into(), all.into()])
+            .map(Self)
+            .context("open the sink")
+    }
+
+    /// How many packets since the last question were like this.
+    pub(in super::super) fn count(&self, like: impl Fn(&[u8]) -> bool) -> Result<usize> {
+        let mut count = 0;
+        self.drain(|frame| count += usize::from(like(frame)))?;
+        Ok(count)
+    }
+
+    fn drain(&self, mut take: impl FnMut(&[u8])) -> Result<()> {
+        let mut packet = [0u8; 256];
         loop {
             let room = packet.len();
             let got = call(
                 libc::SYS_recvfrom,
                 &mut [
-                    (&self.sink).into(),
+                    (&self.0).into(),
                     packet.as_mut_slice().into(),
                     room.into(),
                     0.into(),
@@ -79,17 +137,11 @@ impl World {
                 ],
             );
             match got {
-                Ok(length) => {
-                    let frame = &packet[..(length as usize).min(room)];
-                    let told = frame.windows(SECRET.len()).any(|bytes| bytes == SECRET);
-                    seen.packets += usize::from(forbidden(frame));
-                    seen.secrets += usize::from(forbidden(frame) && told);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(length) => take(&packet[..(length as usize).min(room)]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error).context("look into the sink"),
             }
         }
-        Ok(seen)
     }
 }
 
@@ -105,7 +157,7 @@ pub(super) struct Seen {
 /// ports: the other side's own packets go to the same address.
 fn forbidden(frame: &[u8]) -> bool {
     let word = |at: usize| frame.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
-    let served = |port: Option<u16>| [Some(WEB), Some(DNS), Some(OTHER)].contains(&port);
+    let served = |port: Option<u16>| [Some(WEB), Some(DNS), Some(OTHER), Some(LOCAL)].contains(&port);
     match word(12) {
         Some(0x0800) => {
             let port = word(14 + 20 + 2);
@@ -116,7 +168,10 @@ fn forbidden(frame: &[u8]) -> bool {
                 (_, to) => to == Some(&OUT),
             }
         }
-        Some(0x86dd) => served(word(14 + 40 + 2)),
+        Some(0x86dd) => {
+            let port = word(14 + 40 + 2);
+            served(port) || (frame.get(38..54) == Some(&ALIKE) && port == Some(GATEWAY))
+        }
         // What the packet socket's test sends.
         other => other == Some(0x88b5),
     }
@@ -167,11 +222,29 @@ pub(super) fn bind(socket: &OwnedFd, to: &[u8]) -> io::Result<()> {
     call(libc::SYS_bind, &mut [socket.into(), to.into(), to.len().into()]).map(drop)
 }
 
+fn listen_for(socket: &impl AsFd, many: i32) -> io::Result<()> {
+    call(libc::SYS_listen, &mut [socket.as_fd().into(), many.into()]).map(drop)
+}
+
 pub(super) fn listen(socket: &OwnedFd) -> io::Result<()> {
     call(libc::SYS_listen, &mut [socket.into(), 8.into()]).map(drop)
 }
 
 pub(super) const SECRET: &[u8] = b"secret";
+
+pub(super) fn dns() -> Vec<u8> {
+    v4(OUT, DNS)
+}
+
+/// Sends some bytes.
+pub(super) fn send_bytes(socket: &OwnedFd, to: Option<&[u8]>, bytes: &[u8]) -> io::Result<()> {
+    let (to, length) = to.map_or((0.into(), 0), |to| (to.into(), to.len()));
+    call(
+        libc::SYS_sendto,
+        &mut [socket.into(), bytes.into(), bytes.len().into(), 0.into(), to, length.into()],
+    )
+    .map(drop)
+}
 
 /// Sends to an address, or to the peer if there is none.
 pub(super) fn send(socket: &OwnedFd, to: Option<&[u8]>, flags: i32) -> io::Result<()> {

@@ -14,19 +14,30 @@ pub(in super::super) struct Request<'a> {
     /// `IOSQE_ASYNC` and the like.
     pub(in super::super) flags: u8,
     pub(in super::super) fd: i32,
-    /// The second path, or a number that lies there.
+    /// The second path.
     pub(in super::super) second: Option<&'a CStr>,
     pub(in super::super) first: Option<&'a CStr>,
+    /// A structure in the place of the first path.
+    pub(in super::super) bytes: Option<&'a [u8]>,
+    /// A number in the place of the second path.
+    pub(in super::super) number: u64,
     pub(in super::super) len: u32,
     pub(in super::super) op_flags: u32,
 }
 
+pub(in super::super) const OP_SENDMSG: u8 = 9;
+pub(in super::super) const OP_ACCEPT: u8 = 13;
+pub(in super::super) const OP_CONNECT: u8 = 16;
 pub(in super::super) const OP_OPENAT: u8 = 18;
+pub(in super::super) const OP_WRITE: u8 = 23;
+pub(in super::super) const OP_SEND: u8 = 26;
 pub(in super::super) const OP_RENAMEAT: u8 = 35;
 pub(in super::super) const OP_UNLINKAT: u8 = 36;
 pub(in super::super) const OP_MKDIRAT: u8 = 37;
 pub(in super::super) const OP_SYMLINKAT: u8 = 38;
 pub(in super::super) const OP_LINKAT: u8 = 39;
+pub(in super::super) const OP_SOCKET: u8 = 45;
+pub(in super::super) const OP_SEND_ZC: u8 = 47;
 pub(in super::super) const ASYNC: u8 = 1 << 4;
 
 const ENTRIES: usize = 4;
@@ -59,8 +70,9 @@ impl Ring {
         entry[0] = request.opcode;
         entry[1] = request.flags;
         entry[4..8].copy_from_slice(&request.fd.to_ne_bytes());
-        entry[8..16].copy_from_slice(&address(request.second).to_ne_bytes());
-        entry[16..24].copy_from_slice(&address(request.first).to_ne_bytes());
+        let bytes = request.bytes.map_or(0, |bytes| bytes.as_ptr() as u64);
+        entry[8..16].copy_from_slice(&(address(request.second) | request.number).to_ne_bytes());
+        entry[16..24].copy_from_slice(&(address(request.first) | bytes).to_ne_bytes());
         entry[24..28].copy_from_slice(&request.len.to_ne_bytes());
         entry[28..32].copy_from_slice(&request.op_flags.to_ne_bytes());
         // struct io_uring_params: sq_off from word 10 on (head, tail, ring_mask, …, array at 6).
