@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use guard_userspace::kernel::btf::Btf;
-use guard_userspace::kernel::hooks::{HOOKS, Hook, Kind};
+use guard_userspace::kernel::hooks::{Hook, Kind, Tier, hooks};
 
 use crate::sys;
 
@@ -27,6 +27,8 @@ fn spelling(kind: Kind) -> Spelling {
         Kind::Tracepoint => Spelling { program: 26, attach: 23, result: 0 },
         Kind::Sysctl => Spelling { program: 23, attach: 18, result: 1 },
         Kind::Egress => Spelling { program: 8, attach: 1, result: 1 },
+        Kind::Socket => Spelling { program: 9, attach: 2, result: 1 },
+        Kind::Address(kind) => Spelling { program: 18, attach: kind.into(), result: 1 },
     }
 }
 
@@ -35,7 +37,7 @@ pub(crate) fn attach() -> Result<Vec<OwnedFd>> {
     let types = Btf::vmlinux()?;
     let root = File::open("/sys/fs/cgroup").context("open the root cgroup")?;
     let mut links = Vec::new();
-    for hook in HOOKS {
+    for hook in hooks(Tier::Full) {
         let target = match hook.prototype() {
             None => 0,
             Some(function) => match types.id(&function) {
@@ -75,7 +77,7 @@ fn link(hook: &Hook, program: BorrowedFd<'_>, root: BorrowedFd<'_>) -> io::Resul
             words[1] = program;
             sys::bpf(RAW_TRACEPOINT_OPEN, &mut words, &[])
         }
-        Kind::Sysctl | Kind::Egress => {
+        Kind::Sysctl | Kind::Egress | Kind::Socket | Kind::Address(_) => {
             words[0] = program | u64::from(root.as_raw_fd().cast_unsigned()) << 32;
             words[1] = spelling(hook.kind).attach;
             sys::bpf(LINK_CREATE, &mut words, &[])

@@ -231,3 +231,22 @@ fn keys_that_openssl_reads_and_nobody_else() {
     let error = Identity::open(&place.keys(), host()).unwrap_err();
     assert!(error.to_string().contains("audit.key is missing"), "{error}");
 }
+
+#[test]
+fn every_flag_is_a_member_of_its_own() {
+    let place = Place::new("flags");
+    let (mut log, _) = place.open(Options::default());
+    let (mut scribe, mut out) = (scribe(), Vec::new());
+    scribe.take(&common::entry_of(b"/srv/a", |raw| raw.flags = 1 | 2 | 4 | 16), &mut out);
+    log.append(&out).unwrap();
+    let lines: Vec<serde_json::Value> = log
+        .written()
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    let decision = lines.iter().find(|line| line["kind"] == "decision").unwrap();
+    for flag in ["shadowed", "io_worker", "directory", "cut"] {
+        assert_eq!(decision[flag], true, "{flag} in {decision}");
+    }
+}

@@ -217,10 +217,10 @@ fn push_argv(out: &mut Vec<u8>, argv: &Argv) {
 
 fn push_flags(out: &mut Vec<u8>, event: &Event) {
     let names = [
-        (EventFlags::SHADOWED, "shadowed"),
-        (EventFlags::IO_WORKER, "io_worker"),
-        (EventFlags::DIRECTORY, "directory"),
-        (EventFlags::CUT, "cut"),
+        (EventFlags::SHADOWED, key!("shadowed")),
+        (EventFlags::IO_WORKER, key!("io_worker")),
+        (EventFlags::DIRECTORY, key!("directory")),
+        (EventFlags::CUT, key!("cut")),
     ];
     for (_, name) in names.iter().filter(|(flag, _)| event.flags.has(*flag)) {
         push_flag(out, name, true);
