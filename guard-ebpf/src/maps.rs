@@ -76,21 +76,6 @@ impl<const T: usize, K, V, const N: usize, const F: usize> Map<T, K, V, N, F> {
         }
     }
 
-    /// Sets a value unless there is one.
-    #[inline(always)]
-    pub(crate) fn insert(&self, key: &K, value: &V) -> i64 {
-        const NOEXIST: u64 = 1;
-        // SAFETY: as in `set`.
-        unsafe {
-            helpers::bpf_map_update_elem(
-                self.as_ptr(),
-                ptr::from_ref(key).cast(),
-                ptr::from_ref(value).cast(),
-                NOEXIST,
-            )
-        }
-    }
-
     #[inline(always)]
     pub(crate) fn delete(&self, key: &K) -> i64 {
         // SAFETY: as in `get`.

@@ -6,7 +6,6 @@ use guard_common::table::{self, Words};
 use super::{ADDRESS, EPERM, PAID, pack, refuse, returned, settle};
 use crate::address::{Key, Kind, Spelt};
 use crate::approval::{self, How};
-use crate::budget;
 use crate::judge::{self, Arena};
 use crate::kernel::Ptr;
 use crate::object::{self, Scratch};

@@ -126,6 +126,7 @@ pub(super) fn stops_at_its_budget(stage: &Stage, world: &World) -> Result<()> {
         recorded("bytes-spent", &["--verdict", "block"])?;
         let other = stage.cgroup("spend")?;
         ensure!(inside(other.path(), who, move || act(1))? == End::Did, "another session is refused");
+        world.seen()?;
     }
     Ok(())
 }

@@ -246,20 +246,6 @@ pub(super) fn send_bytes(socket: &OwnedFd, to: Option<&[u8]>, bytes: &[u8]) -> i
     .map(drop)
 }
 
-pub(super) fn dns() -> Vec<u8> {
-    v4(OUT, DNS)
-}
-
-/// Sends some bytes.
-pub(super) fn send_bytes(socket: &OwnedFd, to: Option<&[u8]>, bytes: &[u8]) -> io::Result<()> {
-    let (to, length) = to.map_or((0.into(), 0), |to| (to.into(), to.len()));
-    call(
-        libc::SYS_sendto,
-        &mut [socket.into(), bytes.into(), bytes.len().into(), 0.into(), to, length.into()],
-    )
-    .map(drop)
-}
-
 /// Sends to an address, or to the peer if there is none.
 pub(in crate::guest) fn send(socket: &OwnedFd, to: Option<&[u8]>, flags: i32) -> io::Result<()> {
     let (to, length) = to.map_or((0.into(), 0), |to| (to.into(), to.len()));
