@@ -56,10 +56,9 @@ pub(crate) fn candidate() -> Result<(String, String)> {
 
 /// A policy with so many rules, all forms mixed, which allows what the benchmark does.
 pub(crate) fn of_size(rules: usize) -> (String, String) {
-    let mut text = format!(
-        "version: 1\npolicy: sized\napplies_to: [{{cgroup: \"/agents.slice/coding.slice/**\"}}]\nmode: enforce\n\
-         gateway: [\"127.0.0.1:18080\"]\naudit: {{ allows: none, on_loss: block }}\n"
-    );
+    let mut text = "version: 1\npolicy: sized\napplies_to: [{cgroup: \"/agents.slice/coding.slice/**\"}]\nmode: enforce\n\
+        gateway: [\"127.0.0.1:18080\"]\naudit: { allows: none, on_loss: block }\n"
+        .to_owned();
     let many = |share: usize| (rules * share / 100).max(1);
     let path = |n: usize| match n % 5 {
         0 => format!("/srv/team{}/project{n}/**", n % 17),

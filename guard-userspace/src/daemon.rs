@@ -340,10 +340,10 @@ impl Daemon {
                     reader.end_sessions(&self.kernel);
                     reader.publish(&self.kernel, &self.plan, self.refused.is_some());
                     ticks = ticks.wrapping_add(1);
-                    if ticks % SWEEP == 0 {
+                    if ticks.is_multiple_of(SWEEP) {
                         self.sweep();
                     }
-                    if ticks % SESSIONS_EVERY == 0 {
+                    if ticks.is_multiple_of(SESSIONS_EVERY) {
                         self.look_at_sessions(reader);
                     }
                     self.end_overdue(reader);

@@ -87,16 +87,6 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     Ok(if passed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// For `cargo xtask test`: the short measurement, held against the budgets.
-pub(crate) fn check(kernel: &str, programs: &Programs) -> Result<()> {
-    let mut results = Results::new(kernel);
-    for boot in QUICK {
-        run(kernel, boot.lsm, boot.arms, 20, programs, &mut results)?;
-    }
-    let passed = budgets::Budgets::read()?.broken(&results);
-    if passed.is_empty() { Ok(()) } else { bail!("{}", passed.join("\n")) }
-}
-
 /// What the guests run.
 pub(crate) struct Programs {
     pub(crate) bench: PathBuf,

@@ -107,11 +107,7 @@ pub(super) fn of(exe: &[u8], argv: &[u8], environment: &[u8]) -> Vec<Sign> {
     let exe = String::from_utf8_lossy(exe).into_owned();
     let argv = entries(argv);
     // A script's own name is an argument of its interpreter.
-    let scripts = if is_interpreter(file_name(&exe)) {
-        argv.iter().skip(1).take(1)
-    } else {
-        argv.iter().skip(0).take(0)
-    };
+    let scripts = argv.iter().skip(1).take(usize::from(is_interpreter(file_name(&exe))));
     let program =
         std::iter::once(&exe).chain(scripts).map(|path| file_name(path)).find(|name| PROGRAMS.contains(name));
     signs.extend(program.map(|name| Sign::Program(name.to_owned())));

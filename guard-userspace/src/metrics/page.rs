@@ -31,11 +31,14 @@ pub const NAMES: &[(&str, &str, &str)] = &[
     ("guard_drill_results", "gauge", "Outcomes of the last drill."),
 ];
 
+/// Verdict, reason, action, generation, domain and policy.
+type Numbers = (Verdict, Reason, Action, u64, u32, u8);
+
 /// Decisions by verdict, reason, action and policy.
 #[derive(Debug, Default)]
 pub struct Decisions {
     /// By numbers, which cost no memory to look up.
-    live: HashMap<(Verdict, Reason, Action, u64, u32, u8), (String, u64)>,
+    live: HashMap<Numbers, (String, u64)>,
     /// Of generations that have gone.
     before: BTreeMap<(String, Verdict, Reason, Action), u64>,
     generation: u64,

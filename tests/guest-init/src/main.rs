@@ -19,13 +19,13 @@ use nix::sys::reboot::{RebootMode, reboot};
 fn main() {
     let as_service = std::env::args().nth(1).as_deref() == Some("job");
     let disk = if as_service { None } else { fs::read_to_string("/.guest/disk").ok() };
-    if let Some(device) = disk {
-        if let Err(error) = mounts::device_nodes().and_then(|()| {
+    if let Some(device) = disk
+        && let Err(error) = mounts::device_nodes().and_then(|()| {
             load_modules(Path::new("/.guest/modules"));
             disk::switch(&device)
-        }) {
-            broken(&format!("get to the root on the disk: {error}"));
-        }
+        })
+    {
+        broken(&format!("get to the root on the disk: {error}"));
     }
     let mut link = match Link::open(Path::new("/dev/ttyS1")) {
         Ok(link) => link,

@@ -109,8 +109,9 @@ fn internet() -> Result<Server> {
     Ok(server)
 }
 
+/// One process: with a parent and its child, the end of one would leave the other.
 fn squid() -> Result<Server> {
-    Server::start(Command::new("squid").args(["--foreground", "-f", "/run/kt/clients/squid.conf"]))
+    Server::start(Command::new("squid").args(["-N", "-f", "/run/kt/clients/squid.conf"]))
 }
 
 fn logs() -> String {

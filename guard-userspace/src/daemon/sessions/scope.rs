@@ -185,6 +185,6 @@ mod tests {
         assert_eq!(message.len(), (16 + fields).next_multiple_of(8) + body.len());
         assert!(message.ends_with(&body));
         // The last array is empty: a length of 0, and padding to the alignment of what is not there.
-        assert!(body.len() % 8 == 0 && body.ends_with(&[0; 4]));
+        assert!(body.len().is_multiple_of(8) && body.ends_with(&[0; 4]));
     }
 }
