@@ -176,8 +176,8 @@ fn is_heard(now: u64) -> bool {
 #[inline(always)]
 fn note(tid: u32, start: u64, digest: u64, now: u64) -> bool {
     let before = HELD.get(&tid);
-    // SAFETY: checked for null, a map value.
     if !before.is_null()
+        // SAFETY: not null, a map value.
         && unsafe { get(&raw const (*before).digest) == digest && get(&raw const (*before).start) == start }
     {
         return true;

@@ -48,6 +48,7 @@ pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
         _ if entry.is_null() => return 1,
         // SAFETY: not null, an entry of the map. A sandbox is tighter than the cgroup it is in.
         Some((domain, _)) => unsafe { (domain, (*entry).session) },
+        // SAFETY: not null, an entry of the map.
         None => unsafe { ((*entry).domain, (*entry).session) },
     };
     let packet = packet::read(skb);

@@ -358,8 +358,14 @@ pub(super) const NAMES: Group = Group {
         .ends(STAYS),
         write("rename-exchange-reversed", "nor the other way round", &["F17"], &["path_rename"], RENAME)
             .ends(STAYS),
-        write("rename-exchange-directory", "nor a directory", &["F17", "F24"], &["path_rename"], RENAME)
-            .ends(STAYS),
+        write(
+            "rename-exchange-directory",
+            "RENAME_EXCHANGE moves no directory out",
+            &["F17", "F24"],
+            &["path_rename"],
+            RENAME,
+        )
+        .ends(STAYS),
         write("rename-whiteout", "RENAME_WHITEOUT moves nothing out", &["F17"], &["path_rename"], RENAME)
             .ends(STAYS),
         write(
