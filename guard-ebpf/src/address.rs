@@ -133,11 +133,17 @@ impl Key {
         }
     }
 
-    /// The one that lies in the scratch space.
+    /// The one that lies in the scratch space. What is in front of it belongs to the record's header by now.
     #[inline(always)]
     pub(crate) fn kept(scratch: *mut Scratch) -> Self {
         // SAFETY: as above.
-        Self(unsafe { get(end(scratch, 24).cast::<[u64; 3]>()) })
+        let ([first, second, third], start) =
+            unsafe { (get(end(scratch, 24).cast::<[u64; 3]>()), get(&raw const (*scratch).start)) };
+        if start == (PATH_MAX - key::V4_LEN) as u64 {
+            Self([0, 0, third])
+        } else {
+            Self([first >> 32 << 32, second, third])
+        }
     }
 
     /// Tells keys apart for `allows: first`.

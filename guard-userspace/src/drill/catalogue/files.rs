@@ -580,7 +580,13 @@ pub(super) const URING: Group = Group {
             &["path_unlink"],
             &[Rule("write", "unlink")],
         ),
-        write("uring-rmdir", "nor a directory", &["F21"], &["path_rmdir"], &[Rule("write", "rmdir")]),
+        write(
+            "uring-rmdir",
+            "io_uring removes no directory either",
+            &["F21"],
+            &["path_rmdir"],
+            &[Rule("write", "rmdir")],
+        ),
         write("uring-rename", "RENAMEAT moves nothing out", &["F21", "F17"], &["path_rename"], RENAME)
             .ends(STAYS),
         write(

@@ -11,7 +11,7 @@ on the operator's own host, outside every domain as a control and inside as an a
 control worked, nothing came of the attempt, the error was the right one and the record was there. The first hook
 named is the one that decides.
 
-Expected by kernel, not measured: `green` is what a run on that kernel must show; the whole catalogue has not yet been run on every
+Expected by kernel, not measured: `tried` means that a run on that kernel tries it; the whole catalogue has not yet been run on every
 kernel, see [limitations](limitations.md). `no call` means that the kernel has no such call; `if there` that it depends on what the kernel or the file system has, and is skipped with that
 reason where it is missing; `vm` that the control changes the machine, so that it runs only with `--profile vm`.
 
@@ -82,7 +82,7 @@ fn status(drill: &Drill, kernel: (u32, u32)) -> &'static str {
         (true, ..) => "no call",
         (false, true, Profile::Vm) => "if there, vm",
         (false, true, Profile::Host) => "if there",
-        (false, false, Profile::Vm) => "green, vm",
-        (false, false, Profile::Host) => "green",
+        (false, false, Profile::Vm) => "tried, vm",
+        (false, false, Profile::Host) => "tried",
     }
 }
