@@ -150,6 +150,7 @@ pub(super) fn written(file: Ptr) -> i32 {
     }
     let kind = Kind::of(sk);
     match kind {
+        Kind::Local if subject.boxed => unix::through(subject, sk),
         Kind::Local | Kind::Kernel => 0,
         Kind::Odd => odd(subject, Op::Send, sk),
         Kind::Tcp if load::<u16>(sk, off!(SOCK_PEER_PORT)) == 0 => 0,

@@ -20,7 +20,7 @@ const DOMAIN: &str = "agents.slice/demo";
 const DAEMON_LOG: &str = "/run/guard-demo.log";
 
 /// Emulated kernels need a while to load every program.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The set stage: guard enforces, the cgroup is empty.
 #[derive(Debug)]

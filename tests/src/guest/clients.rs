@@ -182,7 +182,9 @@ fn only_by_the_gateway() -> Result<()> {
             ensure!(!output.status.success() && !said.contains("hello"), "{name} got through: {said}");
             if let Some(took) = took(name, &output) {
                 println!("{name}, gateway {by_gateway}: refused after {took} ms");
-                ensure!(took < 50.0, "{name} was refused after {took} ms");
+                // Under emulation most of node's time is its compiler's, before the call.
+                let most = if name == "node" { 300.0 } else { 50.0 };
+                ensure!(took < most, "{name} was refused after {took} ms");
             }
         }
     }

@@ -132,7 +132,7 @@ fn guest(series: &str, programs: &Programs) -> Result<Guest> {
         .file(&programs.guard, GUARD_AT)
         .file(&programs.demo, DEMO_AT)
         .file(&programs.attempt, ATTEMPT_AT)
-        .timeout(Duration::from_secs(600));
+        .timeout(Duration::from_secs(1800));
     if Path::new(&policies).is_dir() {
         guest = guest.tree(&policies, "/usr/share/guard/policies");
     }
