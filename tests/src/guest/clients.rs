@@ -183,7 +183,7 @@ fn only_by_the_gateway() -> Result<()> {
             if let Some(took) = took(name, &output) {
                 println!("{name}, gateway {by_gateway}: refused after {took} ms");
                 // Under emulation most of node's time is its compiler's, before the call.
-                let most = if name == "node" { 300.0 } else { 50.0 };
+                let most = if *name == "node" { 300.0 } else { 50.0 };
                 ensure!(took < most, "{name} was refused after {took} ms");
             }
         }
