@@ -9,7 +9,7 @@ use guard_common::limits::PATH_MAX;
 
 use crate::address::Key;
 use crate::hooks::judge_words;
-use crate::judge::{self, Arena, pointer};
+use crate::judge::{self, Arena};
 use crate::judge_key;
 use crate::kernel::{self, get, put};
 use crate::maps::ASK;
@@ -40,7 +40,7 @@ pub(crate) fn ask(_: RawTracePointContext) -> i32 {
     if !copied {
         return 1;
     }
-    let reason = judge::weigh(pointer(arena), scratch, domain, action);
+    let reason = judge::weigh(scratch, domain, action);
     let decision = judge::decision(scratch);
     if action != Action::Exec as u32 || !decision.needs_args || reason != 0 {
         return answer(ask, &decision, reason);

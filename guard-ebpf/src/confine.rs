@@ -45,14 +45,17 @@ pub(crate) fn moved(task: Ptr) -> u32 {
 }
 
 /// The domain that `profile` of `unit` leads to from `domain`, 0 for none.
-#[inline(always)]
-fn led(arena: Arena, domain: u32, unit: u32, profile: u8) -> u32 {
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(export_name = "led_to")]
+#[inline(never)]
+extern "C" fn led(domain: u32, unit: u32, profile: u32) -> u32 {
+    let Some(arena) = Arena::live() else { return 0 };
     let at = table::domain_at(domain) + table::domain::POLICIES;
     let policies = arena.flags(domain).policies();
     let mut n = 0;
     while n < POLICIES_PER_DOMAIN as u32 {
         if n < policies && arena.word(at + n) as u32 == unit {
-            return table::derived(&arena, domain, n, profile);
+            return table::derived(&arena, domain, n, profile as u8);
         }
         n += 1;
     }
@@ -61,10 +64,12 @@ fn led(arena: Arena, domain: u32, unit: u32, profile: u8) -> u32 {
 
 /// Moves the running task's process from `domain` into a profile; gives the domain it is in then, 0 if it
 /// cannot be there, which the caller must treat as a refusal.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn confine(task: Ptr, domain: u32, unit: u32, profile: u32) -> u64 {
-    let Some(arena) = Arena::live() else { return 0 };
-    let to = led(arena, domain, unit, profile as u8);
+pub(crate) extern "C" fn confine(domain: u32, unit: u32, profile: u32) -> u64 {
+    let task = kernel::current();
+    let to = led(domain, unit, profile);
     if to == 0 {
         count(Site::SandboxFailed);
         return 0;
@@ -73,7 +78,7 @@ pub(crate) fn confine(task: Ptr, domain: u32, unit: u32, profile: u32) -> u64 {
     // A process that was moved when it had more threads keeps being looked for in the map, and so is one whose task's
     // storage is busy.
     if !is_alone(task) || moved(task) != 0 || label.is_null() {
-        let now = together(arena, task, domain, unit, profile as u8);
+        let now = together(task, domain, unit, profile);
         if now == 0 {
             count(Site::SandboxFailed);
         }
@@ -89,7 +94,7 @@ pub(crate) fn confine(task: Ptr, domain: u32, unit: u32, profile: u32) -> u64 {
 
 /// Moves a process of several threads.
 #[inline(always)]
-fn together(arena: Arena, task: Ptr, domain: u32, unit: u32, profile: u8) -> u32 {
+fn together(task: Ptr, domain: u32, unit: u32, profile: u32) -> u32 {
     let key = group(task);
     GROUPS.insert(&key, &u64::from(domain));
     let place = GROUPS.get(&key);
@@ -104,7 +109,7 @@ fn together(arena: Arena, task: Ptr, domain: u32, unit: u32, profile: u8) -> u32
     let mut was = get(place);
     let mut tries = 0;
     while tries < TRIES {
-        let to = led(arena, was as u32, unit, profile);
+        let to = led(was as u32, unit, profile);
         if to == 0 {
             return 0;
         }
@@ -137,7 +142,7 @@ pub(crate) fn bear(scratch: *mut Scratch, generation: u64, unit: u32, profile: u
 
 /// The new image is there: the process lives on in whatever its exec led to from `domain`. 0 if it cannot.
 #[inline(always)]
-pub(crate) fn deliver(task: Ptr, scratch: *mut Scratch, domain: u32) -> u32 {
+pub(crate) fn deliver(scratch: *mut Scratch, domain: u32) -> u32 {
     let Some(arena) = Arena::live() else { return 0 };
     // SAFETY: `scratch` is a map value.
     let (births, generation) =
@@ -152,7 +157,7 @@ pub(crate) fn deliver(task: Ptr, scratch: *mut Scratch, domain: u32) -> u32 {
         if (i as u64) < births {
             // SAFETY: `scratch` is a map value.
             let birth = unsafe { get((&raw const (*scratch).born).cast::<u64>().add(i)) };
-            now = confine(task, now, (birth >> 8) as u32, birth as u8 as u32) as u32;
+            now = confine(now, (birth >> 8) as u32, birth as u8 as u32) as u32;
             if now == 0 {
                 return 0;
             }

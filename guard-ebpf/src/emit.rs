@@ -53,13 +53,21 @@ const PF_IO_WORKER: u32 = 0x10;
 ///
 /// The header is written right before the object's bytes, so that one call sends both, exactly as long as
 /// they are.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn emit(task: Ptr, scratch: *mut Scratch, what: *const What) -> u64 {
-    if scratch.is_null() || what.is_null() {
+pub(crate) extern "C" fn emit(scratch: *mut Scratch) -> u64 {
+    if scratch.is_null() {
         return 0;
     }
-    // SAFETY: not null; `what` lies on the caller's stack, `scratch` in a map value.
-    let (what, start) = unsafe { (&*what, get(&raw const (*scratch).start)) };
+    let task = kernel::current();
+    // All that is read of the task comes first, where the verifier passes once: kernels up to 6.17 search their
+    // types by name each time it does (`btf_nested_type_is_trusted`), which takes milliseconds.
+    let born: u64 = load(subject::leader(task), off!(TASK_START));
+    let parent: u32 = load(follow(task, off!(TASK_REAL_PARENT)), off!(TASK_TGID));
+    let cgroup = subject::current_cgroup();
+    // SAFETY: not null, a map value that is the task's own.
+    let (what, start) = unsafe { (&(*scratch).what, get(&raw const (*scratch).start)) };
     let start = if start > PATH_MAX as u64 { PATH_MAX as u64 } else { start };
     let wanted = (HEAD as u64 + start - size_of::<Event>() as u64) & !7;
     // Of a short object its header and bytes are sent alone; of a long one the whole buffer. The verifier
@@ -85,15 +93,15 @@ pub(crate) fn emit(task: Ptr, scratch: *mut Scratch, what: *const What) -> u64 {
     unsafe {
         put(&raw mut (*event).seq, sequence());
         put(&raw mut (*event).time, time);
-        put(&raw mut (*event).start_time, load(subject::leader(task), off!(TASK_START)));
-        put(&raw mut (*event).cgroup, subject::cgroup_of(task));
+        put(&raw mut (*event).start_time, born);
+        put(&raw mut (*event).cgroup, cgroup);
         put(&raw mut (*event).session, what.session);
         put(&raw mut (*event).generation, what.generation);
         put(&raw mut (*event).detail, what.detail);
         put(&raw mut (*event).cpu, cpu);
         put(&raw mut (*event).pid, (ids >> 32) as u32);
         put(&raw mut (*event).tid, ids as u32);
-        put(&raw mut (*event).ppid, load(follow(task, off!(TASK_REAL_PARENT)), off!(TASK_TGID)));
+        put(&raw mut (*event).ppid, parent);
         put(&raw mut (*event).uid, uid);
         put(&raw mut (*event).loginuid, loginuid(task));
         put(&raw mut (*event).domain, what.domain);

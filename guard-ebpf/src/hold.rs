@@ -26,11 +26,14 @@ const SILENCE: u64 = 15_000_000_000;
 const IO_WORKER: u32 = 0x10;
 
 /// A call waits for its answer, has one, or cannot wait. What comes of it goes into `what`.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn hold(task: Ptr, scratch: *mut Scratch, case: u64, digest: u64) -> u64 {
+pub(crate) extern "C" fn hold(scratch: *mut Scratch, case: u64, digest: u64) -> u64 {
     if scratch.is_null() {
         return 0;
     }
+    let task = kernel::current();
     // SAFETY: not null, a map value that is the task's own.
     let what = unsafe { &mut (*scratch).what };
     if (case >> 40) as u32 & 0xff == Op::Argv as u32 {
@@ -188,8 +191,8 @@ fn note(tid: u32, start: u64, digest: u64, now: u64) -> bool {
 /// The digest in the making: word by word, because a whole one would lie on the stack.
 pub(crate) type Sip = [u64; Digest::WORDS];
 
-/// Takes one more word into a digest.
-#[inline(always)]
+/// Takes one more word into a digest. A function of its own: it is called in a dozen places.
+#[inline(never)]
 pub(crate) fn feed(sip: *mut Sip, word: u64) {
     let at = sip.cast::<u64>();
     // SAFETY: a map value.
@@ -226,11 +229,14 @@ pub(crate) fn end(sip: *mut Sip) -> u64 {
 }
 
 /// Everything that makes this call what it is, but for the task that makes it.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(export_name = "call_digest")]
 #[inline(never)]
-pub(crate) fn digest(task: Ptr, scratch: *mut Scratch, case: u64) -> u64 {
+pub(crate) extern "C" fn digest(scratch: *mut Scratch, case: u64) -> u64 {
     if scratch.is_null() {
         return 0;
     }
+    let task = kernel::current();
     judge::pad(scratch);
     // SAFETY: not null, a map value.
     let sip = unsafe { &raw mut (*scratch).sip };

@@ -36,10 +36,10 @@ use guard_common::decide::Decision;
 use guard_common::table::{self, Answer, DomainFlags, Words};
 
 use crate::emit::{self, What, emit};
-use crate::judge::{self, Arena, pointer, weigh};
+use crate::judge::{self, Arena, weigh};
 use crate::kernel::{self, Ptr, count, follow, get, load, member, off};
 use crate::maps::SEEN;
-use crate::object::{self, End, Place, Scratch};
+use crate::object::{self, End, From, Place, Scratch};
 use crate::subject::Subject;
 use crate::{budget, confine, hold, passed};
 
@@ -113,48 +113,46 @@ fn judge_place(task: Ptr, mount: Ptr, dentry: Ptr, case: u64, session: u64) -> i
     if scratch.is_null() {
         return refuse(arena, case);
     }
+    // Before anything branches: the verifier then looks up the members once.
+    at.aim(scratch);
+    let digest = digest(dentry, session);
     if (case >> 32) as u32 & 7 == Action::Write as u32 {
         let refused = knobs::judge(task, dentry, case, session);
         if refused != 0 {
             return refused;
         }
     }
-    let end = object::ended(object::spell(scratch, task, at.mount_address(), at.root(), dentry as u64));
-    passed::about(scratch, dentry as u64);
-    judge_end(task, scratch, arena, case, session, end, digest(dentry, session))
+    judge_aimed(scratch, case, session, digest)
+}
+
+/// Decides on what was aimed at.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64, digest: u64) -> i64 {
+    if scratch.is_null() {
+        return -i64::from(EPERM);
+    }
+    let end = object::ended(object::spell(scratch));
+    passed::about(scratch, object::aimed_at(scratch));
+    judge_end(scratch, case, session, end, digest)
 }
 
 /// Decides under one name of a file: 0 or an error number, negative if the file has no name through this mount.
 #[inline(always)]
-fn decide_spelt(
-    task: Ptr,
-    scratch: *mut Scratch,
-    mount: u64,
-    root: u64,
-    dentry: u64,
-    case: u64,
-    session: u64,
-) -> i64 {
-    let end = object::ended(object::spell(scratch, task, mount, root, dentry));
+fn decide_spelt(scratch: *mut Scratch, from: From, case: u64, session: u64) -> i64 {
+    object::aim(scratch, from);
+    let end = object::ended(object::spell(scratch));
     if end == End::NoPath {
         return -1;
     }
-    let Some(arena) = Arena::live() else { return i64::from(EPERM) };
-    passed::about(scratch, dentry);
-    -judge_end(task, scratch, arena, case, session, end, 0)
+    passed::about(scratch, from.dentry);
+    -judge_end(scratch, case, session, end, 0)
 }
 
 /// Decides once the walk has ended, one way or another.
 #[inline(always)]
-fn judge_end(
-    task: Ptr,
-    scratch: *mut Scratch,
-    arena: Arena,
-    case: u64,
-    session: u64,
-    end: End,
-    digest: u64,
-) -> i64 {
+fn judge_end(scratch: *mut Scratch, case: u64, session: u64, end: End, digest: u64) -> i64 {
     let action = (case >> 32) as u32 & 7;
     if end == End::NoPath && (action == Action::Read as u32 || action == Action::Write as u32) {
         // Pipes, sockets and the like have no name that a rule could mean.
@@ -164,12 +162,12 @@ fn judge_end(
         if end == End::NoPath {
             emit::no_object(scratch);
         }
-        weigh(pointer(arena), scratch, case as u32, action)
+        weigh(scratch, case as u32, action)
     } else {
         end.reason() as u64
     };
     let reason = if reason == 0 && end == End::NoPath { Reason::NoPath as u64 | DECIDED } else { reason };
-    settle(task, scratch, case, session, reason | digest << 32)
+    settle(scratch, case, session, reason | digest << 32)
 }
 
 /// The reason comes with a decision in the scratch space.
@@ -203,9 +201,10 @@ fn number(dentry: Ptr) -> u64 {
 
 /// Turns the outcome in the scratch space, or the reason why there is none, into the call's return value,
 /// and records it. `reason` carries a digest of the object in its high half.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn settle(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, reason: u64) -> i64 {
-    // In steps with frames of their own, because the stack is short.
+pub(crate) extern "C" fn settle(scratch: *mut Scratch, case: u64, session: u64, reason: u64) -> i64 {
     let next = prepare(scratch, case, session, reason);
     if next == NOT_FINAL {
         return 0;
@@ -216,8 +215,8 @@ pub(crate) fn settle(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, 
     if next == REFUSED {
         return -i64::from(EPERM);
     }
-    let told = if next == CARRY_OUT { carry_out(task, scratch, case) } else { 0 };
-    finish(task, scratch, case, reason >> 32 | (told & 1) << 32)
+    let told = if next == CARRY_OUT { carry_out(scratch, case) } else { 0 };
+    finish(scratch, case, reason >> 32 | (told & 1) << 32)
 }
 
 /// What comes after [`prepare`].
@@ -228,8 +227,10 @@ const WAITS_FOR_ARGV: u64 = 3;
 const REFUSED: u64 = 4;
 
 /// Puts the facts into the scratch space, and says what comes next.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn prepare(scratch: *mut Scratch, case: u64, session: u64, reason: u64) -> u64 {
+extern "C" fn prepare(scratch: *mut Scratch, case: u64, session: u64, reason: u64) -> u64 {
     if scratch.is_null() {
         return REFUSED;
     }
@@ -274,8 +275,10 @@ fn prepare(scratch: *mut Scratch, case: u64, session: u64, reason: u64) -> u64 {
 
 /// Counts and records what the scratch space says was done, and gives the call's return value. `object` is the object's
 /// digest, with a bit above it if there must be a record.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn finish(task: Ptr, scratch: *mut Scratch, case: u64, object: u64) -> i64 {
+extern "C" fn finish(scratch: *mut Scratch, case: u64, object: u64) -> i64 {
     let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
     if scratch.is_null() {
         return -i64::from(EPERM);
@@ -293,7 +296,7 @@ fn finish(task: Ptr, scratch: *mut Scratch, case: u64, object: u64) -> i64 {
         // The call has not returned anything yet.
         facts.errno = 0;
     }
-    if emit(task, scratch, &raw const *facts) == 0
+    if emit(scratch) == 0
         && code == 0
         && !flags.has(DomainFlags::LOSS_ALLOWS)
         && !flags.has(DomainFlags::SHADOW)
@@ -305,8 +308,10 @@ fn finish(task: Ptr, scratch: *mut Scratch, case: u64, object: u64) -> i64 {
 
 /// Does what the verdict in the scratch space asks for, if it is one between yes and no. Not 0 if that is worth a
 /// record whatever the audit settings.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn carry_out(task: Ptr, scratch: *mut Scratch, case: u64) -> u64 {
+extern "C" fn carry_out(scratch: *mut Scratch, case: u64) -> u64 {
     let Some(arena) = Arena::live() else { return 0 };
     if scratch.is_null() {
         return 0;
@@ -321,7 +326,7 @@ fn carry_out(task: Ptr, scratch: *mut Scratch, case: u64) -> u64 {
             if passed::covers(scratch, case, &decision) {
                 facts.errno = 0;
                 facts.reason = Reason::Approved as u16;
-            } else if hold::hold(task, scratch, case, hold::digest(task, scratch, case)) != 0 {
+            } else if hold::hold(scratch, case, hold::digest(scratch, case)) != 0 {
                 passed::leave(scratch, case, &decision);
                 return 1;
             }
@@ -333,7 +338,7 @@ fn carry_out(task: Ptr, scratch: *mut Scratch, case: u64) -> u64 {
                 // An exec that fails moves nobody; one that succeeds is born inside.
                 u64::from(confine::bear(scratch, facts.generation, unit, profile))
             } else {
-                confine::confine(task, case as u32, unit, u32::from(profile))
+                confine::confine(case as u32, unit, u32::from(profile))
             };
             if entered == 0 {
                 facts.errno = -EPERM;
@@ -347,7 +352,7 @@ fn carry_out(task: Ptr, scratch: *mut Scratch, case: u64) -> u64 {
                 return 0;
             }
             let at = table::budget_at(&arena, case as u32, n, decision.answer);
-            let wait = budget::spend(pointer(arena), at, facts.session);
+            let wait = budget::spend(at, facts.session);
             if wait == 0 {
                 passed::leave(scratch, case, &decision);
             } else {
@@ -439,7 +444,9 @@ fn records(flags: DomainFlags, facts: &What, digest: u64) -> bool {
     if !SEEN.get(&key).is_null() {
         return false;
     }
-    if SEEN.set(&key, &facts.generation) != 0 {
+    // Up to 6.1 a helper takes no value out of memory that a function was given.
+    let generation = facts.generation;
+    if SEEN.set(&key, &generation) != 0 {
         count(Site::SeenFailed);
     }
     true
@@ -449,13 +456,7 @@ fn records(flags: DomainFlags, facts: &What, digest: u64) -> bool {
 #[inline(always)]
 pub(crate) fn boundary(subject: Subject, item: BoundaryItem, op: Op, detail: u32) -> i32 {
     let why = Reason::Boundary as u64 | (item as u64) << 16 | u64::from(detail) << 32;
-    returned(judge_boundary(
-        subject.task,
-        pack(subject, Action::Boundary, op),
-        subject.session,
-        item.bit(),
-        why,
-    ))
+    returned(judge_boundary(pack(subject, Action::Boundary, op), subject.session, item.bit(), why))
 }
 
 /// A capability: refused unless the domain keeps it.
@@ -472,18 +473,20 @@ pub(crate) fn capability(subject: Subject, capability: u32, quiet: bool) -> i32 
     }
     let why = Reason::Capability as u64 | u64::from(capability) << 32;
     let case = pack(subject, Action::Boundary, Op::Capability);
-    returned(judge_boundary(subject.task, case, subject.session, 0, why))
+    returned(judge_boundary(case, subject.session, 0, why))
 }
 
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn judge_boundary(task: Ptr, case: u64, session: u64, bit: u64, why: u64) -> i64 {
+extern "C" fn judge_boundary(case: u64, session: u64, bit: u64, why: u64) -> i64 {
     let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
     let domain = case as u32;
     if arena.word(table::domain_at(domain) + table::domain::BOUNDARY) & bit != 0 {
         return 0;
     }
     let flags = arena.flags(domain);
-    let scratch = object::scratch(task);
+    let scratch = object::scratch(kernel::current());
     if scratch.is_null() {
         return refuse(arena, case);
     }
@@ -498,6 +501,6 @@ fn judge_boundary(task: Ptr, case: u64, session: u64, bit: u64, why: u64) -> i64
     facts.op = (case >> 40) as u8;
     facts.detail = why >> 16;
     tally(facts);
-    emit(task, scratch, &raw const *facts);
+    emit(scratch);
     i64::from(facts.errno)
 }

@@ -73,12 +73,14 @@ const BLOCK: u64 = 16;
 
 /// Decides one action on the object in the scratch space; the outcome lies there too. The result is 0, or
 /// the code of the reason why nothing could be decided.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn weigh(arena: *const ArenaValue, scratch: *mut Scratch, domain: u32, action: u32) -> u64 {
-    if arena.is_null() || scratch.is_null() {
+pub(crate) extern "C" fn weigh(scratch: *mut Scratch, domain: u32, action: u32) -> u64 {
+    let Some(arena) = Arena::live() else { return Reason::HelperFailed as u64 };
+    if scratch.is_null() {
         return Reason::HelperFailed as u64;
     }
-    let arena = Arena(arena);
     let flags = arena.flags(domain);
     if !flags.has(DomainFlags::LIVE) {
         count(Site::NoDomain);
@@ -211,13 +213,24 @@ pub(crate) fn pad(scratch: *mut Scratch) {
 /// in the dead state, whose answer is none.
 #[inline(always)]
 fn run(arena: Arena, scratch: *mut Scratch, start: u32) {
+    walk_automaton(arena.0, scratch, start);
+}
+
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_automaton(arena: *const ArenaValue, scratch: *mut Scratch, start: u32) -> u64 {
+    if arena.is_null() || scratch.is_null() {
+        return 0;
+    }
+    let arena = Arena(arena);
     // SAFETY: `scratch` is a map value.
     let first = unsafe {
         put(&raw mut (*scratch).state, u64::from(start));
         get(&raw const (*scratch).start)
     };
     if start == table::DEAD {
-        return;
+        return 0;
     }
     let blocks = ((PATH_MAX as u64 - (first & !(BLOCK - 1))) / BLOCK) as u32;
     let mut context = Matching { arena, scratch, domain: 0, action: 0 };
@@ -230,6 +243,7 @@ fn run(arena: Arena, scratch: *mut Scratch, start: u32) {
             0,
         );
     }
+    0
 }
 
 /// The state of an automaton over paths once a slash follows the path in the scratch space: what is below.

@@ -100,8 +100,10 @@ fn run(arena: Arena, key: Key, start: u32) -> Answer {
     table::answer(&arena, state as u32)
 }
 
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(export_name = "walk_word")]
 #[inline(never)]
-fn word(arena: *const ArenaValue, state: u64, bytes: u64) -> u64 {
+extern "C" fn word(arena: *const ArenaValue, state: u64, bytes: u64) -> u64 {
     if arena.is_null() {
         return u64::from(table::DEAD);
     }

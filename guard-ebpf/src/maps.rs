@@ -1,5 +1,6 @@
 //! Every map, in the order of the data's way.
 
+use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::ptr;
 
@@ -207,6 +208,25 @@ maps! {
     SEQUENCE: Map<PERCPU_ARRAY, u32, u64, 1, 0>;
     /// What the parity test asks.
     ASK: Map<ARRAY, u32, Ask, 1, 0>;
-    /// Counters by [`Site`].
-    SITES: Map<ARRAY, u32, [u64; Site::COUNT], 1, 0>;
 }
+
+/// Counters by [`Site`]. A section of data is an array map of one value whose address the programs know, so that
+/// counting needs no look-up: there are dozens of places that count in each program.
+#[repr(transparent)]
+pub(crate) struct Sites(UnsafeCell<[u64; Site::COUNT]>);
+
+// SAFETY: the words are only added to, atomically.
+unsafe impl Sync for Sites {}
+
+impl Sites {
+    #[inline(always)]
+    pub(crate) fn word(&self, site: Site) -> *mut u64 {
+        // SAFETY: the index is below the array's length.
+        unsafe { self.0.get().cast::<u64>().add(site as usize) }
+    }
+}
+
+// SAFETY: the loader finds the map by its section; nothing else links to the symbol.
+#[unsafe(link_section = ".data.sites")]
+#[unsafe(no_mangle)]
+pub(crate) static SITES: Sites = Sites(UnsafeCell::new([0; Site::COUNT]));

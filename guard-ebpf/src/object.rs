@@ -92,11 +92,23 @@ pub(crate) struct Search {
 /// A walk's state. It lives in memory, because tracked in registers it multiplies the verifier's states.
 #[repr(C)]
 struct Walk {
+    from: From,
     mount: u64,
     dentry: u64,
     root: u64,
     position: u64,
     end: u64,
+}
+
+/// Where a walk begins, as addresses.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct From {
+    /// The `struct mount`.
+    pub(crate) mount: u64,
+    /// What is at its root.
+    pub(crate) root: u64,
+    pub(crate) dentry: u64,
 }
 
 /// How a walk ended. Anything but `Done` has no path to decide on.
@@ -180,9 +192,12 @@ impl Place {
         self.mount as u64 - off!(MOUNT_MNT)
     }
 
+    /// Makes it the place that is spelt next. A function that is verified on its own takes no typed pointers, so
+    /// they go by memory, where they turn into numbers.
     #[inline(always)]
-    pub(crate) fn root(self) -> u64 {
-        load(self.mount, off!(VFSMOUNT_ROOT))
+    pub(crate) fn aim(self, scratch: *mut Scratch) {
+        let root = load(self.mount, off!(VFSMOUNT_ROOT));
+        aim(scratch, From { mount: self.mount_address(), root, dentry: self.dentry as u64 });
     }
 }
 
@@ -196,18 +211,34 @@ pub(crate) fn scratch(task: Ptr) -> *mut Scratch {
     place
 }
 
-/// Spells the path of a dentry, seen through a mount with this root, into the scratch space.
+/// Sets where the next walk begins.
+#[inline(always)]
+pub(crate) fn aim(scratch: *mut Scratch, from: From) {
+    // SAFETY: `scratch` is a map value.
+    unsafe { put(&raw mut (*scratch).walk.from, from) };
+}
+
+/// The dentry that the last walk began with.
+#[inline(always)]
+pub(crate) fn aimed_at(scratch: *mut Scratch) -> u64 {
+    // SAFETY: `scratch` is a map value.
+    unsafe { get(&raw const (*scratch).walk.from.dentry) }
+}
+
+/// Spells the path of the dentry that was aimed at, seen through its mount, into the scratch space.
 ///
 /// Renames and mounts can change the chain under the walk, which would splice an old name under a new
 /// parent; the kernel's own sequence counts tell, and the walk starts over, three times.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn spell(scratch: *mut Scratch, task: Ptr, mount: u64, root: u64, dentry: u64) -> u64 {
+pub(crate) extern "C" fn spell(scratch: *mut Scratch) -> u64 {
     if scratch.is_null() {
         return End::Fault as u64;
     }
     for _ in 0..4 {
         let before = sequences();
-        let end = walk(scratch, task, mount, root, dentry);
+        let end = walk(scratch);
         if before & 0x1_0000_0001 == 0 && before == sequences() {
             return end;
         }
@@ -229,10 +260,18 @@ fn sequences() -> u64 {
     u64::from(mounts) << 32 | u64::from(renames)
 }
 
-#[inline(always)]
-fn walk(scratch: *mut Scratch, task: Ptr, mount: u64, root: u64, dentry: u64) -> u64 {
+/// Walks once, whatever changes under it.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk(scratch: *mut Scratch) -> u64 {
+    if scratch.is_null() {
+        return End::Fault as u64;
+    }
     // SAFETY: `scratch` is a map value; `&raw` makes no reference.
     let walk = unsafe { &raw mut (*scratch).walk };
+    // SAFETY: as above.
+    let From { mount, root, dentry } = unsafe { get(&raw const (*walk).from) };
     set(walk, mount, dentry, root);
     // SAFETY: as above.
     unsafe {
@@ -260,7 +299,7 @@ fn walk(scratch: *mut Scratch, task: Ptr, mount: u64, root: u64, dentry: u64) ->
     }
     // The walk ended at a mount that is its own parent: the root of its namespace, or a mount of none.
     let Some(namespace) = kernel::read::<u64>(top + off!(MOUNT_NS)) else { return End::Fault as u64 };
-    let own = follow(follow(task, off!(TASK_NSPROXY)), off!(NSPROXY_MNT)) as u64;
+    let own = follow(follow(kernel::current(), off!(TASK_NSPROXY)), off!(NSPROXY_MNT)) as u64;
     if namespace == own {
         root_itself(scratch, position);
         End::Done as u64

@@ -35,14 +35,14 @@ pub(crate) fn inside() -> Option<Subject> {
         return None;
     }
     let mut label = NO_LABEL;
-    settled(task, &mut label);
+    settled(&raw mut label);
     counting(task, &mut label)
 }
 
 /// No false no.
 #[inline(always)]
 fn may_be_inside(task: Ptr) -> bool {
-    has_storage(task) || has_storage(leader(task)) || filter_hit(cgroup_of(task))
+    has_storage(task) || has_storage(leader(task)) || filter_hit(current_cgroup())
 }
 
 /// The running task, if it has a label of its own that counts: for sleepable programs, whose verifier does
@@ -84,7 +84,7 @@ pub(crate) fn current_label() -> Label {
     let task = kernel::current();
     let mut label = NO_LABEL;
     if may_be_inside(task) {
-        settled(task, &mut label);
+        settled(&raw mut label);
         if label.domain != 0 {
             follow_group(task, &mut label);
         }
@@ -94,19 +94,34 @@ pub(crate) fn current_label() -> Label {
 
 /// Finds the label of the running task, taken from its leader or its cgroup if it has none of its own. Where
 /// the task has no room for what was found, it counts all the same, and is found again the next time.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn settled(task: Ptr, label: &mut Label) -> u64 {
+extern "C" fn settled(label: *mut Label) -> u64 {
+    if label.is_null() {
+        return 0;
+    }
+    // Up to 6.1 a helper does not take the caller's memory for a value.
+    let mut found = NO_LABEL;
+    let known = find(kernel::current(), &mut found);
+    // SAFETY: not null; the label is the caller's.
+    unsafe { *label = found };
+    u64::from(known)
+}
+
+#[inline(always)]
+fn find(task: Ptr, label: &mut Label) -> bool {
     if own_label(task, label) {
-        return 1;
+        return true;
     }
     if own_label(leader(task), label) {
         count(Site::LabelFromLeader);
         set(task, label);
-        return 1;
+        return true;
     }
-    let entry = CGROUPS.get(&cgroup_of(task));
+    let entry = CGROUPS.get(&current_cgroup());
     if entry.is_null() || is_daemon(task) {
-        return 0;
+        return false;
     }
     // SAFETY: not null, an entry of the map.
     let entry = unsafe { *entry };
@@ -114,7 +129,7 @@ fn settled(task: Ptr, label: &mut Label) -> u64 {
     *label = entry_label(&entry, runs_launcher(task));
     count(Site::LabelFromCgroup);
     set(task, label);
-    1
+    true
 }
 
 /// A task's own label, by value; false if it has none.
@@ -183,6 +198,14 @@ pub(crate) fn leader(task: Ptr) -> Ptr {
 #[inline(always)]
 pub(crate) fn has_storage(task: Ptr) -> bool {
     load::<u64>(task, off!(TASK_BPF_STORAGE)) != 0
+}
+
+/// The id of the running task's cgroup. By the helper: the verifier of kernels up to 6.17 searches all types by name
+/// for each member on the way there (`btf_nested_type_is_trusted`), in each program.
+#[inline(always)]
+pub(crate) fn current_cgroup() -> u64 {
+    // SAFETY: takes nothing.
+    unsafe { helpers::bpf_get_current_cgroup_id() }
 }
 
 /// The id of a task's cgroup.

@@ -148,7 +148,7 @@ pub(crate) fn bprm_committed_creds(ctx: LsmContext) -> i32 {
             refused = judge_argv(Subject { domain, ..subject }, bprm, pending, levels != 0) != 0;
         }
     }
-    let domain = if refused { 0 } else { confine::deliver(subject.task, scratch, subject.domain) };
+    let domain = if refused { 0 } else { confine::deliver(scratch, subject.domain) };
     if domain == 0 {
         return kill();
     }
@@ -182,7 +182,10 @@ fn judge_argv(subject: Subject, bprm: Ptr, pending: *mut Pending, asked: bool) -
         return 1;
     }
     let at = Place::of_file(follow(bprm, off!(BPRM_FILE)));
-    let end = object::spell(scratch, subject.task, at.mount_address(), at.root(), at.dentry as u64);
+    let end = {
+        at.aim(scratch);
+        object::spell(scratch)
+    };
     if object::ended(end) != End::Done {
         crate::emit::no_object(scratch);
     }
@@ -208,7 +211,7 @@ fn judge_argv(subject: Subject, bprm: Ptr, pending: *mut Pending, asked: bool) -
         count(Site::ArgvFailed);
         why = Reason::ArgvTooLong as u64;
     }
-    settle(subject.task, scratch, pack(subject, Action::Exec, Op::Argv), subject.session, why)
+    settle(scratch, pack(subject, Action::Exec, Op::Argv), subject.session, why)
 }
 
 /// Every policy at every level goes on over argv; the outcome lies in the scratch space.

@@ -14,7 +14,7 @@ const PROCFS: u64 = 0x9fa0;
 pub(crate) fn judge(task: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
     let Some(item) = of(task, dentry) else { return 0 };
     let case = case & !(0xff << 32) | (Action::Boundary as u64) << 32;
-    judge_boundary(task, case, session, item.bit(), Reason::Boundary as u64 | (item as u64) << 16)
+    judge_boundary(case, session, item.bit(), Reason::Boundary as u64 | (item as u64) << 16)
 }
 
 /// What a change of this file would be.

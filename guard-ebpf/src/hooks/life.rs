@@ -33,7 +33,8 @@ pub(crate) fn became(task: Ptr, bprm: Ptr, domain: u64, session: u64) -> u64 {
         return 0;
     }
     let at = Place::of_file(follow(bprm, off!(BPRM_FILE)));
-    let end = object::spell(scratch, task, at.mount_address(), at.root(), at.dentry as u64);
+    at.aim(scratch);
+    let end = object::spell(scratch);
     if object::ended(end) != End::Done {
         emit::no_object(scratch);
     }
@@ -56,7 +57,9 @@ pub(crate) fn became(task: Ptr, bprm: Ptr, domain: u64, session: u64) -> u64 {
         flags: if length == 0 { EventFlags::CUT } else { 0 },
         tail: 1 + if length == 0 { get(argv_length(scratch)) } else { length } as u32,
     };
-    emit(task, scratch, &raw const what)
+    // SAFETY: not null, a map value that is the task's own.
+    unsafe { (*scratch).what = what };
+    emit(scratch)
 }
 
 #[inline(always)]

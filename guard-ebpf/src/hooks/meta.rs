@@ -11,7 +11,7 @@ use guard_common::abi::{Action, BoundaryItem, Op, Reason, Site};
 
 use crate::hooks::{PART, boundary, decide_spelt, knobs, pack, place, returned, settle};
 use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
-use crate::object::{self, Place, Scratch};
+use crate::object::{self, From, Place, Scratch};
 use crate::subject::{self, Subject};
 use crate::{hold, passed};
 
@@ -123,7 +123,6 @@ fn admin(command: u32) -> i32 {
 /// What the two loops share.
 struct Search {
     scratch: *mut Scratch,
-    task: Ptr,
     dentry: u64,
     case: u64,
     session: u64,
@@ -155,7 +154,7 @@ fn judge_dentry(task: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
     let sb = follow(dentry, off!(DENTRY_SB));
     let list = member(sb, off!(SB_MOUNTS)) as u64;
     let namespace = follow(follow(task, off!(TASK_NSPROXY)), off!(NSPROXY_MNT)) as u64;
-    let mut search = Search { scratch, task, dentry: dentry as u64, case, session };
+    let mut search = Search { scratch, dentry: dentry as u64, case, session };
     // SAFETY: a map value.
     unsafe {
         put(&raw mut (*scratch).search.list, list);
@@ -186,7 +185,7 @@ fn judge_dentry(task: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
     }
     count(Site::MountSearchFailed);
     crate::emit::no_object(scratch);
-    settle(task, scratch, case, session, Reason::PathForeignMount as u64)
+    settle(scratch, case, session, Reason::PathForeignMount as u64)
 }
 
 /// One mount of the file system: kept if it is in the task's mount namespace.
@@ -226,15 +225,8 @@ unsafe extern "C" fn weigh(index: u64, context: *mut c_void) -> i64 {
         let at = kernel::masked(index, object::SEARCHED as u64 - 1) as usize;
         let mount = get((&raw const (*scratch).search.mounts).cast::<u64>().add(at));
         let Some(root) = kernel::read::<u64>(mount + off!(MOUNT_MNT) + off!(VFSMOUNT_ROOT)) else { return 0 };
-        let refused = decide_spelt(
-            (*search).task,
-            scratch,
-            mount,
-            root,
-            (*search).dentry,
-            (*search).case,
-            (*search).session,
-        );
+        let from = From { mount, root, dentry: (*search).dentry };
+        let refused = decide_spelt(scratch, from, (*search).case, (*search).session);
         if refused < 0 {
             // Not below this mount's root.
             return 0;

@@ -13,7 +13,7 @@ use guard_common::limits::POLICIES_PER_DOMAIN;
 use guard_common::table::{self, Words};
 
 use crate::hooks::{pack, returned, settle};
-use crate::judge::{self, Arena, pointer, weigh};
+use crate::judge::{self, Arena, weigh};
 use crate::kernel::{self, Ptr, follow, get, load, off, put};
 use crate::object::{self, End, Place, RESIDUALS, Scratch};
 use crate::subject::Subject;
@@ -32,13 +32,13 @@ pub(crate) fn regoverned(subject: Subject, op: Op, old: Place, new: Place) -> i3
     }
     // SAFETY: not null, a map value.
     unsafe { put(&raw mut (*scratch).differ, 0) };
-    let first = look(scratch, subject.task, case, old, 0);
-    let second = look(scratch, subject.task, case, new, 1);
+    let first = look(scratch, case, old, 0);
+    let second = look(scratch, case, new, 1);
     let laxer = if directory { differ(scratch) } else { second < first };
     if !laxer {
         return 0;
     }
-    returned(settle(subject.task, scratch, case, subject.session, Reason::OtherRules as u64))
+    returned(settle(scratch, case, subject.session, Reason::OtherRules as u64))
 }
 
 #[inline(always)]
@@ -49,19 +49,20 @@ fn is_directory(dentry: Ptr) -> bool {
 
 /// Looks at one of the two names: a directory's states are kept, of a file the answer for reading is given.
 #[inline(always)]
-fn look(scratch: *mut Scratch, task: Ptr, case: u64, at: Place, side: u64) -> u64 {
-    inspect(scratch, task, case | side << 56, at.mount, at.dentry)
+fn look(scratch: *mut Scratch, case: u64, at: Place, side: u64) -> u64 {
+    at.aim(scratch);
+    inspect(scratch, case | side << 56)
 }
 
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn inspect(scratch: *mut Scratch, task: Ptr, case: u64, mount: Ptr, dentry: Ptr) -> u64 {
+extern "C" fn inspect(scratch: *mut Scratch, case: u64) -> u64 {
     let Some(live) = Arena::live() else { return 0 };
     if scratch.is_null() {
         return 0;
     }
-    let arena = pointer(live);
-    let at = Place { mount, dentry };
-    let end = object::spell(scratch, task, at.mount_address(), at.root(), at.dentry as u64);
+    let end = object::spell(scratch);
     if object::ended(end) != End::Done {
         // The two names have just been spelt and decided; if one cannot be any more, the old side counts as
         // the strictest and the new one as the laxest.
@@ -70,7 +71,7 @@ fn inspect(scratch: *mut Scratch, task: Ptr, case: u64, mount: Ptr, dentry: Ptr)
         return if case >> 56 == 0 { u64::MAX } else { 0 };
     }
     if case >> 48 & 1 == 0 {
-        weigh(arena, scratch, case as u32, Action::Read as u32);
+        weigh(scratch, case as u32, Action::Read as u32);
         return u64::from(judge::decision(scratch).answer.verdict_code());
     }
     judge::pad(scratch);

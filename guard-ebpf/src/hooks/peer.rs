@@ -21,18 +21,20 @@ pub(super) fn decide(subject: Subject, action: Action, op: Op, scratch: *mut Scr
 #[inline(always)]
 fn answer(subject: Subject, case: u64, scratch: *mut Scratch, spelt: u64) -> i32 {
     let case = case | ADDRESS;
-    returned(judge(subject.task, scratch, case, subject.session, spelt))
+    returned(judge(scratch, case, subject.session, spelt))
 }
 
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(export_name = "judge_address")]
 #[inline(never)]
-fn judge(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, spelt: u64) -> i64 {
+extern "C" fn judge(scratch: *mut Scratch, case: u64, session: u64, spelt: u64) -> i64 {
     let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
     if scratch.is_null() {
         return refuse(arena, case);
     }
     if Spelt::from_code(spelt) != Spelt::Key {
         emit::no_object(scratch);
-        return settle(task, scratch, case, session, Reason::UnknownAddress as u64);
+        return settle(scratch, case, session, Reason::UnknownAddress as u64);
     }
     let key = Key::kept(scratch);
     let action = if case >> 32 & 7 == Action::Listen as u64 { Action::Listen } else { Action::Connect };
@@ -43,7 +45,7 @@ fn judge(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, spelt: u64) 
     if reason == 0 && weighed.decision.verdict() != Verdict::Block {
         reason = beside(arena, case, session, key);
     }
-    settle(task, scratch, case, session, reason | key.digest(session) << 32)
+    settle(scratch, case, session, reason | key.digest(session) << 32)
 }
 
 /// Why a call that sends is refused although the policy allows it, 0 if it is not.

@@ -8,7 +8,7 @@ use guard_common::abi::{Action, BoundaryItem, Op, Reason};
 
 use super::{ADDRESS, EPERM, boundary, pack, place, refuse, returned, settle};
 use crate::address::{self, Key, Spelt};
-use crate::judge::{Arena, pointer, weigh};
+use crate::judge::{Arena, weigh};
 use crate::kernel::{self, Ptr, follow, get, load, member, off};
 use crate::maps::CGROUPS;
 use crate::object::{self, Place, Scratch};
@@ -77,7 +77,7 @@ fn named(subject: Subject, op: Op, other: Ptr) -> i32 {
         return 0;
     }
     let case = pack(subject, Action::Connect, op) | ADDRESS;
-    returned(judge_name(subject.task, scratch, case, subject.session, spelt))
+    returned(judge_name(scratch, case, subject.session, spelt))
 }
 
 #[inline(always)]
@@ -115,19 +115,21 @@ fn made_in(socket: u64) -> u64 {
 }
 
 /// Decides on the abstract name in the scratch space.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn judge_name(task: Ptr, scratch: *mut Scratch, case: u64, session: u64, spelt: u64) -> i64 {
+extern "C" fn judge_name(scratch: *mut Scratch, case: u64, session: u64, spelt: u64) -> i64 {
     let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
     if scratch.is_null() {
         return refuse(arena, case);
     }
     if Spelt::from_code(spelt) != Spelt::Key {
         emit::no_object(scratch);
-        return settle(task, scratch, case, session, Reason::UnknownAddress as u64);
+        return settle(scratch, case, session, Reason::UnknownAddress as u64);
     }
     passed::about(scratch, 0);
-    let reason = weigh(pointer(arena), scratch, case as u32, Action::Connect as u32);
+    let reason = weigh(scratch, case as u32, Action::Connect as u32);
     // SAFETY: `scratch` is a map value.
     let length = unsafe { get(&raw const (*scratch).start) };
-    settle(task, scratch, case, session, reason | Key::kept(scratch).digest(session ^ length) << 32)
+    settle(scratch, case, session, reason | Key::kept(scratch).digest(session ^ length) << 32)
 }

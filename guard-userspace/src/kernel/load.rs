@@ -21,7 +21,8 @@ use crate::sys;
 /// The programs, as built with this binary.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf.o"));
 
-/// Maps that outlive the daemon.
+/// Maps that outlive the daemon, and programs of another build. What only the programs of one build use is not among them:
+/// it lives as long as they do, and may be laid out differently in the next.
 const PINNED: &[&str] = &[
     "ARENAS",
     "CONTROL",
@@ -31,10 +32,6 @@ const PINNED: &[&str] = &[
     "LABELS",
     "GROUPS",
     "MOVED",
-    "SCRATCH",
-    "EXECS",
-    "SPARE_SCRATCH",
-    "SPARE_EXECS",
     "APPROVALS",
     "SPENT",
     "GATEWAYS",
@@ -352,13 +349,18 @@ fn loader<'w>(words: &'w [(&'static str, u64)]) -> EbpfLoader<'w> {
     loader
 }
 
+/// What the object calls a map: a section of data has the section's name.
+fn in_object(name: &'static str) -> &'static str {
+    if name == "SITES" { ".data.sites" } else { name }
+}
+
 type Loaded = (Ebpf, BTreeMap<&'static str, OwnedFd>, OwnedFd);
 
 fn load_object(pins: &Pins, build: &str, words: &[(&'static str, u64)]) -> Result<Loaded, LoadError> {
     pins.prepare(build).map_err(|source| pin_error("make", pins.root(), source))?;
     let mut loader = loader(words);
     for name in PINNED {
-        loader.map_pin_path(name, pins.map(name));
+        loader.map_pin_path(in_object(name), pins.map(name));
     }
     let object = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
     let mut maps = BTreeMap::new();

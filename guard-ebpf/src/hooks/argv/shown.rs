@@ -46,7 +46,7 @@ pub(super) fn foresee(task: Ptr, bprm: Ptr, pending: *mut Pending, domain: u32, 
     }
     let case = u64::from(domain) | (Action::Exec as u64) << 32 | (Op::Exec as u64) << 40;
     let case = if show(scratch, pending) { case } else { case | NO_HOLD };
-    settle(task, scratch, case, session, 0)
+    settle(scratch, case, session, 0)
 }
 
 /// An exec is to be held: its argv belongs to the question.
@@ -72,7 +72,7 @@ fn judge_shown(task: Ptr, bprm: Ptr, domain: u32, session: u64) -> i64 {
     {
         case |= NO_HOLD;
     }
-    settle(task, scratch, case, session, 0)
+    settle(scratch, case, session, 0)
 }
 
 /// Puts the words behind the path for the record, and binds the answer to them. False if there is no room: nobody
