@@ -166,8 +166,15 @@ pub(crate) fn resume(outcome: Outcome) -> Decision {
 
 #[inline(always)]
 pub(crate) fn keep(scratch: *mut Scratch, decision: &Decision) {
+    let Outcome { answer, shadow, policy, needs_args } = outcome(decision);
+    // Word by word: of a whole one that is zero the compiler makes a call that sets single bytes.
     // SAFETY: `scratch` is a map value.
-    unsafe { put(&raw mut (*scratch).decision, outcome(decision)) };
+    unsafe {
+        put(&raw mut (*scratch).decision.answer, answer);
+        put(&raw mut (*scratch).decision.shadow, shadow);
+        put(&raw mut (*scratch).decision.policy, policy);
+        put(&raw mut (*scratch).decision.needs_args, needs_args);
+    }
 }
 
 /// A decision for memory.

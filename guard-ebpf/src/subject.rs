@@ -1,6 +1,7 @@
 //! Who acts: the label of the running task.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::ptr;
 
 use aya_ebpf::helpers::generated as helpers;
@@ -34,9 +35,10 @@ pub(crate) fn inside() -> Option<Subject> {
     if !may_be_inside(task) {
         return None;
     }
-    let mut label = NO_LABEL;
-    settled(&raw mut label);
-    counting(task, &mut label)
+    let mut label = MaybeUninit::uninit();
+    let label = no_label(&mut label);
+    settled(&raw mut *label);
+    counting(task, label)
 }
 
 /// No false no.
@@ -50,9 +52,10 @@ fn may_be_inside(task: Ptr) -> bool {
 #[inline(always)]
 pub(crate) fn labelled() -> Option<Subject> {
     let task = kernel::current();
-    let mut label = NO_LABEL;
-    own_label(task, &mut label);
-    counting(task, &mut label)
+    let mut label = MaybeUninit::uninit();
+    let label = no_label(&mut label);
+    own_label(task, label);
+    counting(task, label)
 }
 
 #[inline(always)]
@@ -75,21 +78,32 @@ fn follow_group(task: Ptr, label: &mut Label) {
     }
 }
 
-/// What a task outside has.
-pub(crate) const NO_LABEL: Label = Label { domain: 0, flags: 0, session: 0 };
+/// What a task outside has. Word by word, because a whole one is written by a call that sets single bytes.
+#[inline(always)]
+pub(crate) fn no_label(place: &mut MaybeUninit<Label>) -> &mut Label {
+    let words = place.as_mut_ptr().cast::<u64>();
+    const { assert!(size_of::<Label>() == 16) };
+    kernel::put(words, 0);
+    // SAFETY: two words are all of it, and zeroes are a label.
+    unsafe {
+        kernel::put(words.add(1), 0);
+        place.assume_init_mut()
+    }
+}
 
 /// The running task's label, pending or not, taken from its leader or its cgroup if it has none of its own.
 #[inline(always)]
 pub(crate) fn current_label() -> Label {
     let task = kernel::current();
-    let mut label = NO_LABEL;
+    let mut label = MaybeUninit::uninit();
+    let label = no_label(&mut label);
     if may_be_inside(task) {
-        settled(&raw mut label);
+        settled(&raw mut *label);
         if label.domain != 0 {
-            follow_group(task, &mut label);
+            follow_group(task, label);
         }
     }
-    label
+    *label
 }
 
 /// Finds the label of the running task, taken from its leader or its cgroup if it has none of its own. Where
@@ -102,10 +116,11 @@ extern "C" fn settled(label: *mut Label) -> u64 {
         return 0;
     }
     // Up to 6.1 a helper does not take the caller's memory for a value.
-    let mut found = NO_LABEL;
-    let known = find(kernel::current(), &mut found);
+    let mut found = MaybeUninit::uninit();
+    let found = no_label(&mut found);
+    let known = find(kernel::current(), found);
     // SAFETY: not null; the label is the caller's.
-    unsafe { *label = found };
+    unsafe { *label = *found };
     u64::from(known)
 }
 

@@ -1,5 +1,7 @@
 //! How a task comes under a policy: cgroups that are made, tasks that arrive in them.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use guard_common::abi::{CgroupEntry, Site, Spent};
@@ -77,8 +79,9 @@ pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn arrive(task: Ptr, cgroup: Ptr) {
     let entry = subject::governed(cgroup);
-    let mut own = subject::NO_LABEL;
-    if entry.is_null() || subject::is_daemon(task) || subject::own_label(task, &mut own) {
+    let mut own = MaybeUninit::uninit();
+    let own = subject::no_label(&mut own);
+    if entry.is_null() || subject::is_daemon(task) || subject::own_label(task, own) {
         return;
     }
     // SAFETY: not null, an entry of the map.

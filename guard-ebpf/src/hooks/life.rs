@@ -2,6 +2,7 @@
 //! every record names a program, and a session ends with its last process.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::btf_tracepoint;
@@ -126,17 +127,18 @@ pub(crate) fn forked(child: Ptr, flags: u64) -> bool {
     if !subject::has_storage(child) {
         return false;
     }
-    let mut label = subject::NO_LABEL;
-    if !subject::own_label(child, &mut label) {
+    let mut label = MaybeUninit::uninit();
+    let label = subject::no_label(&mut label);
+    if !subject::own_label(child, label) {
         return false;
     }
-    if flags & CLONE_THREAD == 0 && counts(&label) {
+    if flags & CLONE_THREAD == 0 && counts(label) {
         let parent = if flags & CLONE_PARENT == 0 {
             load(kernel::current(), off!(TASK_TGID))
         } else {
             load(follow(child, off!(TASK_REAL_PARENT)), off!(TASK_TGID))
         };
-        emit::emit_process(EventKind::Enter, Op::Fork, &label, Process { task: child, parent }, 0);
+        emit::emit_process(EventKind::Enter, Op::Fork, label, Process { task: child, parent }, 0);
     }
     true
 }
@@ -167,14 +169,15 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     if load::<u32>(follow(task, off!(TASK_SIGNAL)), off!(SIGNAL_LIVE)) != 0 {
         return 0;
     }
-    let mut label = subject::NO_LABEL;
-    if !subject::own_label(task, &mut label) && !subject::own_label(leader, &mut label) {
+    let mut label = MaybeUninit::uninit();
+    let label = subject::no_label(&mut label);
+    if !subject::own_label(task, label) && !subject::own_label(leader, label) {
         return 0;
     }
-    if counts(&label) {
+    if counts(label) {
         let parent = load(follow(task, off!(TASK_REAL_PARENT)), off!(TASK_TGID));
         let status = u64::from(load::<u32>(task, off!(TASK_EXIT_CODE)));
-        emit::emit_process(EventKind::Exit, Op::None, &label, Process { task, parent }, status);
+        emit::emit_process(EventKind::Exit, Op::None, label, Process { task, parent }, status);
     }
     0
 }

@@ -1,5 +1,7 @@
 //! Tasks: what they inherit, and what they may do to others.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{BoundaryItem, LabelFlags, Op, Site};
@@ -45,8 +47,9 @@ pub(crate) fn task_alloc(ctx: LsmContext) -> i32 {
 /// Is the other task of the same session, or nobody's business?
 #[inline(always)]
 fn same_session(subject: Subject, other: Ptr) -> bool {
-    let mut label = subject::NO_LABEL;
-    if !subject::own_label(other, &mut label) && !subject::own_label(subject::leader(other), &mut label) {
+    let mut label = MaybeUninit::uninit();
+    let label = subject::no_label(&mut label);
+    if !subject::own_label(other, label) && !subject::own_label(subject::leader(other), label) {
         return load::<u32>(other, off!(TASK_TGID)) == load::<u32>(subject.task, off!(TASK_TGID));
     }
     label.session == subject.session
