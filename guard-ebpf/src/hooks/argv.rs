@@ -33,6 +33,8 @@ const AUTOMATA: usize = POLICIES_PER_DOMAIN * 2;
 const LEVELS: usize = 2;
 /// How much of argv is read. A longer one cannot be judged, and is refused.
 const ARGV: usize = 4096;
+/// Longest word of the caller's that is read.
+const WORD: usize = 3072;
 const SIGKILL: u32 = 9;
 
 /// An exec that waits for its argv.
@@ -56,7 +58,7 @@ pub(crate) struct Pending {
     /// Where the caller's list of words is.
     list: u64,
     /// The words, and room behind them for the verifier.
-    bytes: [u8; ARGV * 2],
+    bytes: [u8; ARGV + WORD],
 }
 
 /// A new exec begins; what an earlier, failed one left is void.

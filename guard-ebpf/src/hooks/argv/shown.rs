@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::{Action, Op, Verdict};
 use guard_common::limits::PATH_MAX;
 
-use super::{ARGV, Pending, find_words, walk};
+use super::{ARGV, Pending, WORD, find_words, walk};
 use crate::emit::TAIL;
 use crate::hold;
 use crate::hooks::{EPERM, NO_HOLD, returned, settle};
@@ -135,7 +135,7 @@ fn read_callers(task: Ptr, bprm: Ptr, pending: *mut Pending) -> bool {
 
 /// One of the caller's words; the list is 0 once one cannot be read.
 unsafe extern "C" fn take(index: u64, context: *mut c_void) -> i64 {
-    // SAFETY: the context is the one `read_callers` gives; there is room for a whole argv behind any place in one.
+    // SAFETY: the context is the one `read_callers` gives; there is room for a whole word behind any place in argv.
     unsafe {
         let pending = *context.cast::<*mut Pending>();
         let (list, length) = (get(&raw const (*pending).list), get(&raw const (*pending).length));
@@ -147,9 +147,9 @@ unsafe extern "C" fn take(index: u64, context: *mut c_void) -> i64 {
         {
             let to = kernel::masked(length, ARGV as u64 - 1) as usize;
             let to = (&raw mut (*pending).bytes).cast::<u8>().add(to);
-            let got = helpers::bpf_probe_read_user_str(to.cast(), ARGV as u32, word as *const c_void);
+            let got = helpers::bpf_probe_read_user_str(to.cast(), WORD as u32, word as *const c_void);
             // A word that fills the room was cut.
-            if got > 0 && (got as u64) < ARGV as u64 {
+            if got > 0 && (got as u64) < WORD as u64 {
                 put(&raw mut (*pending).length, length + got as u64);
                 return 0;
             }
