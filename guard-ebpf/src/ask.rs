@@ -40,7 +40,7 @@ pub(crate) fn ask(_: RawTracePointContext) -> i32 {
     if !copied {
         return 1;
     }
-    let reason = judge::weigh(scratch, domain, action);
+    let reason = judge::weigh(scratch, domain, action, 0);
     let decision = judge::decision(scratch);
     if action != Action::Exec as u32 || !decision.needs_args || reason != 0 {
         return answer(ask, &decision, reason);

@@ -12,7 +12,7 @@ use guard_common::table::Answer;
 use crate::address::Key;
 use crate::kernel::{self, Ptr, add, count, follow, get, load, off, put};
 use crate::maps::{EVENTS, SEQUENCE};
-use crate::object::{HEAD, Scratch};
+use crate::object::{self, HEAD, Scratch};
 use crate::subject;
 
 /// The part of an event that its caller knows.
@@ -169,6 +169,7 @@ fn loginuid(task: Ptr) -> u32 {
 /// An event whose object is empty starts at the end of the bytes.
 #[inline(always)]
 pub(crate) fn no_object(scratch: *mut Scratch) {
+    object::overwritten(scratch);
     // SAFETY: `scratch` is a map value.
     unsafe { put(&raw mut (*scratch).start, PATH_MAX as u64) };
 }

@@ -41,7 +41,7 @@ use crate::kernel::{self, Ptr, count, follow, get, load, member, off};
 use crate::maps::SEEN;
 use crate::object::{self, End, From, Place, Scratch};
 use crate::subject::Subject;
-use crate::{budget, confine, hold, passed};
+use crate::{budget, confine, hold, near, passed};
 
 /// Operation not permitted.
 pub(crate) const EPERM: i32 = 1;
@@ -90,6 +90,9 @@ pub(crate) const NO_HOLD: u64 = 1 << 51;
 /// In a case: whoever asks will read argv before the call is held.
 pub(crate) const ARGV_FIRST: u64 = 1 << 52;
 
+/// In a case: that there must be a record is known.
+const RECORD: u64 = 1 << 53;
+
 /// What a decision says that waits for argv to be read; no return code.
 pub(crate) const ASK_ARGV: i64 = 1;
 
@@ -115,7 +118,8 @@ fn judge_place(task: Ptr, mount: Ptr, dentry: Ptr, case: u64, session: u64) -> i
     }
     // Before anything branches: the verifier then looks up the members once.
     at.aim(scratch);
-    let digest = digest(dentry, session);
+    let directory = near::ask(scratch, dentry, case);
+    let digest = digest(dentry, directory, session);
     if (case >> 32) as u32 & 7 == Action::Write as u32 {
         let refused = knobs::judge(task, dentry, case, session);
         if refused != 0 {
@@ -133,9 +137,50 @@ extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64, digest
     if scratch.is_null() {
         return -i64::from(EPERM);
     }
-    let end = object::ended(object::spell(scratch));
     passed::about(scratch, object::aimed_at(scratch));
-    judge_end(scratch, case, session, end, digest)
+    let mut case = case;
+    let (domain, action) = (case as u32, (case >> 32) as u32 & 7);
+    // A new process has no directories yet, and most run one program.
+    let remembers = action != Action::Exec as u32;
+    if remembers && near::resume(scratch) != 0 && weigh(scratch, domain, action, 1) == 0 {
+        case = heard(scratch, case, digest);
+        if case == 0 {
+            return 0;
+        }
+        if near::complete(scratch) != 0 {
+            return settle(scratch, case, session, digest << 32);
+        }
+    }
+    let end = object::ended(object::spell(scratch));
+    if end != End::Done {
+        return judge_end(scratch, case, session, end, digest);
+    }
+    let reason = weigh(scratch, domain, action, 0);
+    if remembers {
+        near::keep(scratch, case);
+    }
+    if reason == 0 && case & RECORD == 0 {
+        case = heard(scratch, case, digest);
+    }
+    if case == 0 {
+        return 0;
+    }
+    settle(scratch, case, session, reason | digest << 32)
+}
+
+/// 0 where the decision in the scratch space is a plain yes and nothing else comes of it, else the case.
+#[inline(always)]
+fn heard(scratch: *mut Scratch, case: u64, digest: u64) -> u64 {
+    let Some(arena) = Arena::live() else { return case };
+    let decision = judge::decision(scratch);
+    if decision.verdict() != Verdict::Allow || decision.needs_args || !decision.shadow.is_none() {
+        return case;
+    }
+    if records(arena, case, digest & 0xffff_ffff) {
+        return case | RECORD;
+    }
+    count(Site::Allowed);
+    0
 }
 
 /// Decides under one name of a file: 0 or an error number, negative if the file has no name through this mount.
@@ -162,7 +207,7 @@ fn judge_end(scratch: *mut Scratch, case: u64, session: u64, end: End, digest: u
         if end == End::NoPath {
             emit::no_object(scratch);
         }
-        weigh(scratch, case as u32, action)
+        weigh(scratch, case as u32, action, 0)
     } else {
         end.reason() as u64
     };
@@ -182,9 +227,8 @@ fn refuse(arena: Arena, case: u64) -> i64 {
 /// Tells objects apart for `allows: first`: the name and its directory by the kernel's own salted hash,
 /// the inode, the session.
 #[inline(always)]
-fn digest(dentry: Ptr, session: u64) -> u64 {
+fn digest(dentry: Ptr, directory: u64, session: u64) -> u64 {
     let hash: u32 = load(member(dentry, off!(DENTRY_NAME)), 0);
-    let directory = number(follow(dentry, off!(DENTRY_PARENT)));
     let mixed = (u64::from(hash) ^ kernel::constant(&kernel::DIGEST_KEY)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         ^ directory.wrapping_mul(0xff51_afd7_ed55_8ccd)
         ^ number(dentry).wrapping_mul(0xc4ce_b9fe_1a85_ec53)
@@ -288,7 +332,7 @@ extern "C" fn finish(scratch: *mut Scratch, case: u64, object: u64) -> i64 {
     let facts = unsafe { &mut (*scratch).what };
     tally(facts);
     let quiet = facts.errno == 0 && facts.flags & EventFlags::SHADOWED == 0 && object >> 32 == 0;
-    if quiet && !records(flags, facts, object & 0xffff_ffff) {
+    if quiet && case & RECORD == 0 && !records(arena, case, object & 0xffff_ffff) {
         return 0;
     }
     let code = facts.errno;
@@ -433,19 +477,18 @@ fn tally(facts: &What) {
 
 /// Whether an allowed call is recorded.
 #[inline(always)]
-fn records(flags: DomainFlags, facts: &What, digest: u64) -> bool {
+fn records(arena: Arena, case: u64, digest: u64) -> bool {
+    let (flags, generation) = (arena.flags(case as u32), arena.word(table::AT_GENERATION));
     if flags.has(DomainFlags::ALLOWS_EVERY) {
         return true;
     }
     if flags.has(DomainFlags::ALLOWS_NONE) {
         return false;
     }
-    let key = digest << 32 | u64::from(facts.action) << 24 | u64::from(facts.domain & 0xff_ffff);
+    let key = digest << 32 | (case >> 32 & 0xff) << 24 | case & 0xff_ffff;
     if !SEEN.get(&key).is_null() {
         return false;
     }
-    // Up to 6.1 a helper takes no value out of memory that a function was given.
-    let generation = facts.generation;
     if SEEN.set(&key, &generation) != 0 {
         count(Site::SeenFailed);
     }

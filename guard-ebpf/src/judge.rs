@@ -11,6 +11,7 @@ use guard_common::table::{self, Answer, DomainFlags, Words};
 
 use crate::kernel::{self, count, get, put};
 use crate::maps::{ARENAS, ArenaValue};
+use crate::near;
 use crate::object::{HEAD, Scratch};
 
 /// A decision in memory, for the functions that pass it on.
@@ -61,22 +62,28 @@ impl Words for Arena {
 }
 
 /// What the loop over the bytes needs.
+#[derive(Clone, Copy)]
 struct Matching {
     arena: Arena,
     scratch: *mut Scratch,
     domain: u32,
     action: u32,
+    resumed: u32,
 }
 
 /// Bytes matched in one call of the loop's body.
 const BLOCK: u64 = 16;
 
-/// Decides one action on the object in the scratch space; the outcome lies there too. The result is 0, or
+/// What [`weigh`] says when the directory was remembered under another generation.
+pub(crate) const STALE: u64 = u64::MAX;
+
+/// Decides one action on the object in the scratch space, or on its last component where its directory is
+/// remembered (`resumed`); the outcome lies there too. The result is 0, or
 /// the code of the reason why nothing could be decided.
 // SAFETY: the name is this function's alone in the object.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn weigh(scratch: *mut Scratch, domain: u32, action: u32) -> u64 {
+pub(crate) extern "C" fn weigh(scratch: *mut Scratch, domain: u32, action: u32, resumed: u32) -> u64 {
     let Some(arena) = Arena::live() else { return Reason::HelperFailed as u64 };
     if scratch.is_null() {
         return Reason::HelperFailed as u64;
@@ -86,9 +93,13 @@ pub(crate) extern "C" fn weigh(scratch: *mut Scratch, domain: u32, action: u32) 
         count(Site::NoDomain);
         return Reason::NoPolicy as u64;
     }
-    pad(scratch);
+    if resumed == 0 {
+        pad(scratch);
+    } else if near::generation(scratch) != arena.word(table::AT_GENERATION) {
+        return STALE;
+    }
     begin(scratch);
-    let mut context = Matching { arena, scratch, domain, action: action & 7 };
+    let mut context = Matching { arena, scratch, domain, action: action & 7, resumed };
     // SAFETY: the callback takes the context it is given here.
     unsafe {
         helpers::bpf_loop(
@@ -105,9 +116,9 @@ pub(crate) extern "C" fn weigh(scratch: *mut Scratch, domain: u32, action: u32) 
 /// would follow every combination of the policies' answers otherwise.
 unsafe extern "C" fn consult(n: u64, context: *mut c_void) -> i64 {
     // SAFETY: the context is the one `weigh` gives.
-    let (arena, scratch, domain, action) = unsafe {
-        let matching = context.cast::<Matching>();
-        ((*matching).arena, (*matching).scratch, (*matching).domain, (*matching).action)
+    let (arena, scratch, domain, action, resumed) = unsafe {
+        let Matching { arena, scratch, domain, action, resumed } = *context.cast::<Matching>();
+        (arena, scratch, domain, action, resumed)
     };
     let n = kernel::masked(n, POLICIES_PER_DOMAIN as u64 - 1) as u32;
     let at = table::domain_at(domain);
@@ -115,10 +126,10 @@ unsafe extern "C" fn consult(n: u64, context: *mut c_void) -> i64 {
     let starts = arena.word(starts_at);
     let default = Answer(arena.word(starts_at + 1) as u32);
     let flags = (arena.word(at + table::domain::POLICIES + n) >> 32) as u32;
-    run(arena, scratch, starts as u32);
+    go(arena, scratch, resumed, n * 2, starts as u32);
     let first = state_answer(arena, scratch);
     keep_state(scratch, n * 2);
-    run(arena, scratch, (starts >> 32) as u32);
+    go(arena, scratch, resumed, n * 2 + 1, (starts >> 32) as u32);
     let second = state_answer(arena, scratch);
     keep_state(scratch, n * 2 + 1);
     // Where argv has yet to speak, the default has not been reached.
@@ -128,6 +139,16 @@ unsafe extern "C" fn consult(n: u64, context: *mut c_void) -> i64 {
     decision.add(n as u8, flags, first, second, default);
     keep(scratch, &decision);
     0
+}
+
+/// Walks one automaton over all of the object, or over what is left of it.
+#[inline(always)]
+fn go(arena: Arena, scratch: *mut Scratch, resumed: u32, automaton: u32, start: u32) {
+    if resumed == 0 {
+        run(arena, scratch, start);
+    } else {
+        near::run(pointer(arena), scratch, near::state(scratch, automaton));
+    }
 }
 
 #[inline(always)]
@@ -240,7 +261,7 @@ extern "C" fn walk_automaton(arena: *const ArenaValue, scratch: *mut Scratch, st
         return 0;
     }
     let blocks = ((PATH_MAX as u64 - (first & !(BLOCK - 1))) / BLOCK) as u32;
-    let mut context = Matching { arena, scratch, domain: 0, action: 0 };
+    let mut context = Matching { arena, scratch, domain: 0, action: 0, resumed: 0 };
     // SAFETY: the callback takes the context it is given here.
     unsafe {
         helpers::bpf_loop(
@@ -314,6 +335,7 @@ pub(crate) fn cgroup_domain(path: u64, above: u32) -> u32 {
     if scratch.is_null() {
         return above;
     }
+    crate::object::overwritten(scratch);
     // SAFETY: `scratch` is a map value with more room than that; the helper reads any address.
     let length = unsafe {
         let to = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD);

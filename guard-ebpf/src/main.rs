@@ -16,6 +16,7 @@ mod judge;
 mod judge_key;
 mod kernel;
 mod maps;
+mod near;
 mod object;
 mod packet;
 mod passed;

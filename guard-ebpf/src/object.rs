@@ -22,7 +22,7 @@ const _: () = assert!(SLACK > NAME_MAX && HEAD >= size_of::<Event>() + 8 + 16);
 pub(crate) struct Scratch {
     /// The object's bytes end at `HEAD + PATH_MAX`; behind them is room for a tail and slack for the verifier.
     pub(crate) bytes: [u8; HEAD + PATH_MAX + BEHIND],
-    walk: Walk,
+    pub(crate) walk: Walk,
     /// Index of the object's first byte, counted from `HEAD`.
     pub(crate) start: u64,
     /// State of the automaton.
@@ -31,6 +31,8 @@ pub(crate) struct Scratch {
     pub(crate) states: [u32; POLICIES_PER_DOMAIN * 2],
     /// See `judge`.
     pub(crate) decision: crate::judge::Outcome,
+    /// See `near`.
+    pub(crate) near: crate::near::Question,
     /// See `hooks::inherited`.
     pub(crate) approved: [Approved; REMEMBERED],
     /// What comes of the decision.
@@ -91,13 +93,17 @@ pub(crate) struct Search {
 
 /// A walk's state. It lives in memory, because tracked in registers it multiplies the verifier's states.
 #[repr(C)]
-struct Walk {
-    from: From,
+pub(crate) struct Walk {
+    pub(crate) from: From,
     mount: u64,
     dentry: u64,
     root: u64,
     position: u64,
     end: u64,
+    /// Of which place the path lies in the scratch space, and under which sequence counts, with their lowest bit set.
+    spelt: From,
+    spelt_under: u64,
+    spelt_start: u64,
 }
 
 /// Where a walk begins, as addresses.
@@ -236,15 +242,66 @@ pub(crate) extern "C" fn spell(scratch: *mut Scratch) -> u64 {
     if scratch.is_null() {
         return End::Fault as u64;
     }
+    overwritten(scratch);
     for _ in 0..4 {
         let before = sequences();
         let end = walk(scratch);
         if before & 0x1_0000_0001 == 0 && before == sequences() {
+            // SAFETY: not null, a map value.
+            unsafe { put(&raw mut (*scratch).near.sequences, before) };
+            if end == End::Done as u64 {
+                spelt(scratch, before);
+            }
             return end;
         }
         count(Site::WalkRetried);
     }
     End::Unstable as u64
+}
+
+/// Spells the place that was aimed at unless its path lies there already. Only for a place that something has held
+/// since it was spelt: the memory of a dentry can become another's. An exec's file is one, see `forget`.
+#[inline(always)]
+pub(crate) fn spell_again(scratch: *mut Scratch) -> u64 {
+    if is_spelt(scratch) { End::Done as u64 } else { spell(scratch) }
+}
+
+#[inline(always)]
+fn is_spelt(scratch: *mut Scratch) -> bool {
+    // SAFETY: `scratch` is a map value.
+    unsafe {
+        let walk = &raw const (*scratch).walk;
+        let (from, spelt, under) = (
+            get(&raw const (*walk).from),
+            get(&raw const (*walk).spelt),
+            get(&raw const (*walk).spelt_under),
+        );
+        let same = under != 0
+            && from.dentry == spelt.dentry
+            && from.mount == spelt.mount
+            && from.root == spelt.root
+            && get(&raw const (*walk).spelt_start) == get(&raw const (*scratch).start);
+        same && sequences() | 1 == under
+    }
+}
+
+/// The path of the place that was aimed at lies in the scratch space now.
+#[inline(always)]
+fn spelt(scratch: *mut Scratch, under: u64) {
+    // SAFETY: `scratch` is a map value.
+    unsafe {
+        let walk = &raw mut (*scratch).walk;
+        put(&raw mut (*walk).spelt, get(&raw const (*walk).from));
+        put(&raw mut (*walk).spelt_start, get(&raw const (*scratch).start));
+        put(&raw mut (*walk).spelt_under, under | 1);
+    }
+}
+
+/// Something else lies there from now on.
+#[inline(always)]
+pub(crate) fn overwritten(scratch: *mut Scratch) {
+    // SAFETY: `scratch` is a map value.
+    unsafe { put(&raw mut (*scratch).walk.spelt_under, 0) };
 }
 
 #[inline(always)]
@@ -254,7 +311,7 @@ pub(crate) fn ended(code: u64) -> End {
 
 /// The sequence counts of renames (low half) and mounts (high half); odd while one is under way.
 #[inline(always)]
-fn sequences() -> u64 {
+pub(crate) fn sequences() -> u64 {
     let renames = kernel::read_or_odd(off!(RENAME_LOCK));
     let mounts = kernel::read_or_odd(off!(MOUNT_LOCK));
     u64::from(mounts) << 32 | u64::from(renames)
@@ -394,6 +451,13 @@ fn component(scratch: *mut Scratch, walk: *mut Walk, dentry: u64) -> End {
     let length = name.hash_len >> 32;
     // SAFETY: `walk` is in a map value.
     let position = unsafe { get(&raw const (*walk).position) };
+    if position == PATH_MAX as u64 {
+        // SAFETY: a map value.
+        unsafe {
+            put(&raw mut (*scratch).near.parent, name.parent);
+            put(&raw mut (*scratch).near.walked, length);
+        }
+    }
     if length > NAME_MAX as u64 || length + 1 > position {
         return End::TooLong;
     }

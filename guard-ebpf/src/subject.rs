@@ -120,7 +120,7 @@ extern "C" fn settled(label: *mut Label) -> u64 {
     let found = no_label(&mut found);
     let known = find(kernel::current(), found);
     // SAFETY: not null; the label is the caller's.
-    unsafe { *label = *found };
+    copy(unsafe { &mut *label }, found);
     u64::from(known)
 }
 
@@ -147,6 +147,15 @@ fn find(task: Ptr, label: &mut Label) -> bool {
     true
 }
 
+/// Copies a label by words, for the same reason.
+#[inline(always)]
+fn copy(to: &mut Label, from: *const Label) {
+    let (to, from) = (ptr::from_mut(to).cast::<u64>(), from.cast::<u64>());
+    kernel::put(to, kernel::get(from));
+    // SAFETY: two words are all of a label, see `no_label`.
+    unsafe { kernel::put(to.add(1), kernel::get(from.add(1))) };
+}
+
 /// A task's own label, by value; false if it has none.
 #[inline(always)]
 pub(crate) fn own_label(task: Ptr, label: &mut Label) -> bool {
@@ -154,8 +163,7 @@ pub(crate) fn own_label(task: Ptr, label: &mut Label) -> bool {
     if place.is_null() {
         return off!(STORAGE_BUSY) != 0 && storage::peek_label(task, label) != 0;
     }
-    // SAFETY: not null, a label in task storage.
-    *label = unsafe { *place };
+    copy(label, place);
     true
 }
 

@@ -17,6 +17,7 @@ mod ground;
 mod host;
 mod identity;
 mod install;
+mod near;
 mod net;
 mod parity;
 mod policies;
@@ -53,6 +54,7 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         parity::TESTS,
         shadow::TESTS,
         stress::TESTS,
+        near::TESTS,
         sessions::TESTS,
         // Its last test takes away what the others stand on.
         install::TESTS,

@@ -54,6 +54,7 @@ macro_rules! kernel_offsets {
             DENTRY_SB "dentry" "d_sb" required;
             INODE_SB "inode" "i_sb" required;
             INODE_INO "inode" "i_ino" required;
+            INODE_GENERATION "inode" "i_generation" required;
             INODE_MODE "inode" "i_mode" required;
             INODE_SIZE "inode" "i_size" required;
             INODE_CTIME "inode" "i_ctime" optional;

@@ -38,6 +38,7 @@ pub(crate) fn bprm_creds_for_exec(ctx: LsmContext) -> i32 {
     argv::forget(task);
     let scratch = object::scratch(task);
     if !scratch.is_null() {
+        object::overwritten(scratch);
         passed::forget(scratch);
         confine::forget(scratch);
         hold::forget(scratch);

@@ -35,7 +35,7 @@ pub(crate) fn became(task: Ptr, bprm: Ptr, domain: u64, session: u64) -> u64 {
     }
     let at = Place::of_file(follow(bprm, off!(BPRM_FILE)));
     at.aim(scratch);
-    let end = object::spell(scratch);
+    let end = object::spell_again(scratch);
     if object::ended(end) != End::Done {
         emit::no_object(scratch);
     }

@@ -71,7 +71,7 @@ extern "C" fn inspect(scratch: *mut Scratch, case: u64) -> u64 {
         return if case >> 56 == 0 { u64::MAX } else { 0 };
     }
     if case >> 48 & 1 == 0 {
-        weigh(scratch, case as u32, Action::Read as u32);
+        weigh(scratch, case as u32, Action::Read as u32, 0);
         return u64::from(judge::decision(scratch).answer.verdict_code());
     }
     judge::pad(scratch);

@@ -128,7 +128,7 @@ extern "C" fn judge_name(scratch: *mut Scratch, case: u64, session: u64, spelt: 
         return settle(scratch, case, session, Reason::UnknownAddress as u64);
     }
     passed::about(scratch, 0);
-    let reason = weigh(scratch, case as u32, Action::Connect as u32);
+    let reason = weigh(scratch, case as u32, Action::Connect as u32, 0);
     // SAFETY: `scratch` is a map value.
     let length = unsafe { get(&raw const (*scratch).start) };
     settle(scratch, case, session, reason | Key::kept(scratch).digest(session ^ length) << 32)
