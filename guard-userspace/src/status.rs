@@ -93,8 +93,12 @@ impl Status {
                 pins.root().display()
             )),
         }
+        // What is beside enforcement does not end it: the old policies stay, and so do the programs.
         status.enforcing = status.reasons.is_empty();
-        status.degraded = !status.enforcing && !status.hooks.is_empty();
+        let beside = State::read(run).map(beside).unwrap_or_default();
+        let amiss = !status.enforcing || !beside.is_empty();
+        status.degraded = amiss && !status.hooks.is_empty();
+        status.reasons.extend(beside);
         status
     }
 
@@ -132,12 +136,6 @@ impl Status {
                     self.generation, state.generation
                 ));
             }
-            self.reasons.extend(state.refused.map(|why| format!("the last reload was refused: {why}")));
-            self.reasons.extend(
-                state.unwritten.map(|why| {
-                    format!("the audit log cannot be written, and events wait in the kernel: {why}")
-                }),
-            );
             self.policies = state.policies;
             self.gateways = state.gateways;
         }
@@ -150,4 +148,13 @@ impl Status {
             self.counters = Site::ALL.iter().map(|site| (site.name(), counters[*site as usize])).collect();
         }
     }
+}
+
+/// What is wrong although everything is enforced.
+fn beside(state: State) -> Vec<String> {
+    let refused = state.refused.map(|why| format!("the last reload was refused: {why}"));
+    let unwritten = state
+        .unwritten
+        .map(|why| format!("the audit log cannot be written, and events wait in the kernel: {why}"));
+    refused.into_iter().chain(unwritten).collect()
 }

@@ -34,12 +34,14 @@ impl Args {
         } else {
             print(&status);
         }
-        Ok(if status.enforcing { Ending::Fine } else { Ending::Finding })
+        Ok(if status.enforcing && !status.degraded { Ending::Fine } else { Ending::Finding })
     }
 }
 
 fn print(status: &Status) {
-    let word = if status.enforcing {
+    let word = if status.enforcing && status.degraded {
+        "enforcing, with something amiss"
+    } else if status.enforcing {
         "enforcing"
     } else if status.degraded {
         "DEGRADED"

@@ -66,7 +66,7 @@ pub(super) struct Answer {
 pub(super) struct News {
     pub(super) address: SocketAddr,
     pub(super) up: bool,
-    /// It was otherwise before.
+    /// It was otherwise before, or for another reason.
     pub(super) changed: bool,
     pub(super) why: Option<String>,
 }
@@ -135,10 +135,10 @@ impl Gateways {
         let watched = self.known.get_mut(&answer.address)?;
         watched.waiting = false;
         let (up, why) = (answer.outcome.is_ok(), answer.outcome.err());
-        let changed = watched.state.up != Some(up);
-        if changed {
+        if watched.state.up != Some(up) {
             watched.state.since = now();
         }
+        let changed = watched.state.up != Some(up) || watched.state.why != why;
         (watched.state.up, watched.state.why) = (Some(up), why.clone());
         Some(News { address: answer.address, up, changed, why })
     }

@@ -200,7 +200,7 @@ fn only_by_the_gateway() -> Result<()> {
         if why.contains("CONNECT 203.0.113.7:443") {
             break;
         }
-        ensure!(Instant::now() < deadline, "status says why: {why:?} (in {RUN})");
+        ensure!(Instant::now() < deadline, "status says why: {why:?} (in {RUN}); {}", logs());
         thread::sleep(Duration::from_millis(500));
     }
     Ok(())
