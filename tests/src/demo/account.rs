@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use serde_json::Value;
 
-use super::attempts::{ATTEMPTS, Attempt, DOWNLOADED, Expect};
+use super::attempts::{ATTEMPTS, Act, Attempt, DOWNLOADED, Expect};
 
 /// Where guard keeps its audit log.
 const AUDIT: &str = "/var/lib/guard/audit";
@@ -60,14 +60,20 @@ pub(super) fn print(outcomes: &[i32], records: &[Value]) -> bool {
     let mut as_told = true;
     for (attempt, &errno) in ATTEMPTS.iter().zip(outcomes) {
         let record = find(attempt, records);
-        let (word, expected) = match errno {
-            0 => ("allowed", attempt.expect == Expect::Allowed),
-            libc::EPERM => ("BLOCKED", attempt.expect == Expect::Blocked),
+        let (word, expected) = match (errno, attempt.expect) {
+            (0, Expect::Approved) => ("APPROVED", record.is_some()),
+            (0, Expect::Sandboxed) => ("SANDBOX", record.is_some()),
+            (0, expect) => ("allowed", expect == Expect::Allowed),
+            (libc::EPERM, expect) => ("BLOCKED", expect == Expect::Blocked),
+            (libc::EAGAIN, expect) => ("THROTTLE", expect == Expect::Throttled),
             _ => ("failed", false),
         };
         println!("  {word:8} {:34} {} {}", attempt.says, attempt.act.action(), attempt.act.object());
+        let why = record.map(because).unwrap_or_default();
         if errno != 0 {
-            println!("           {}{}", Errno::from_raw(errno), record.map(because).unwrap_or_default());
+            println!("           {}{why}", Errno::from_raw(errno));
+        } else if attempt.expect != Expect::Allowed {
+            println!("           {}", why.trim_start_matches(", "));
         }
         let recorded = record.is_some() || attempt.expect == Expect::Allowed;
         if !expected || !recorded {
@@ -95,13 +101,21 @@ fn find<'a>(attempt: &Attempt, records: &'a [Value]) -> Option<&'a Value> {
     let verdict = match attempt.expect {
         Expect::Allowed => "allow",
         Expect::Blocked => "block",
+        Expect::Throttled => "throttle",
+        Expect::Approved => "escalate",
+        Expect::Sandboxed => "sandbox",
     };
     // The log has the resolved path: in a guest most tools are links to one program.
     let object = fs::canonicalize(attempt.act.object());
-    let object = object.map_or(attempt.act.object().to_owned(), |path| path.display().to_string());
+    let mut object = object.map_or(attempt.act.object().to_owned(), |path| path.display().to_string());
+    if matches!(attempt.act, Act::Connect(..)) {
+        object.push_str("/tcp");
+    }
     let fits = |record: &&Value| {
         record["action"] == attempt.act.action()
             && record["verdict"] == verdict
+            && (attempt.expect != Expect::Approved || record["reason_code"] == "approved")
+            && (attempt.expect != Expect::Throttled || record["reason_code"] == "over-budget")
             && (attempt.act.action() == "boundary" || record["object"] == object.as_str())
     };
     records.iter().rev().find(fits)

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -23,6 +24,7 @@ pub(super) fn run(stage: &Stage) -> Result<Vec<i32>> {
     let procs = stage.cgroup().join("cgroup.procs");
     fs::write(&procs, child.id().to_string())
         .with_context(|| format!("move the agent to {}", procs.display()))?;
+    let approver = stage.approve_one();
     // It waits for this line: nothing it tries happens outside the domain.
     child.stdin.take().context("the agent has no input")?.write_all(b"go\n").context("start the agent")?;
     let mut text = String::new();
@@ -33,6 +35,8 @@ pub(super) fn run(stage: &Stage) -> Result<Vec<i32>> {
         .read_to_string(&mut text)
         .context("hear the agent")?;
     let status = child.wait().context("wait for the agent")?;
+    // It ends by itself once it has approved, or when there is nothing it could.
+    approver.join().map_err(|_| anyhow::anyhow!("the approver panicked"))??;
     let outcomes: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
     if outcomes.len() != ATTEMPTS.len() {
         bail!("the agent reported {} of {} attempts and ended with {status}", outcomes.len(), ATTEMPTS.len());
@@ -55,7 +59,15 @@ fn attempt_it(act: Act) -> io::Result<()> {
     match act {
         Act::Exec(path) => Command::new(path).stdout(Stdio::null()).status().map(drop),
         Act::Read(path) => fs::read(path).map(drop),
-        Act::Append(path) => OpenOptions::new().append(true).open(path)?.write_all(b"# the agent was here\n"),
+        Act::Append(path) => {
+            OpenOptions::new().append(true).create(true).open(path)?.write_all(b"# the agent was here\n")
+        }
+        Act::Connect(address, before) => {
+            for _ in 0..before {
+                TcpStream::connect(address)?;
+            }
+            TcpStream::connect(address).map(drop)
+        }
         Act::KillGuard => {
             let pid = std::env::var("DEMO_GUARD_PID").ok().and_then(|pid| pid.parse().ok());
             let pid = nix::unistd::Pid::from_raw(pid.ok_or(io::ErrorKind::InvalidInput)?);

@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::attempts::{CRONTAB, DOWNLOADED, KEY, NOTES, WORKSPACE};
+use super::attempts::{CRONTAB, CUSTOMERS, DOWNLOADED, GATEWAY, KEY, NOTES, RELEASE, SEARCH, WORKSPACE};
 
 /// Where the domain is; the shipped policy governs what is below `/agents.slice`.
 const DOMAIN: &str = "agents.slice/demo";
@@ -27,11 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(240);
 pub(super) struct Stage {
     daemon: Child,
     cgroup: PathBuf,
+    /// Somebody who listens, where the agent may go.
+    _services: [TcpListener; 2],
 }
 
 impl Stage {
     pub(super) fn set() -> Result<Self> {
         props()?;
+        let services = [listen(GATEWAY)?, listen(SEARCH)?];
         let cgroup = cgroup_root()?.join(DOMAIN);
         fs::create_dir_all(&cgroup).with_context(|| format!("create {}", cgroup.display()))?;
         let log = fs::File::create(DAEMON_LOG).with_context(|| format!("create {DAEMON_LOG}"))?;
@@ -43,7 +47,7 @@ impl Stage {
             .stderr(log)
             .spawn()
             .context("start guard daemon")?;
-        let mut stage = Self { daemon, cgroup };
+        let mut stage = Self { daemon, cgroup, _services: services };
         stage.wait_until_enforcing()?;
         Ok(stage)
     }
@@ -58,6 +62,29 @@ impl Stage {
 
     pub(super) fn domain(&self) -> String {
         format!("/{DOMAIN}")
+    }
+
+    /// Approves the first call that waits, as somebody at the command line would.
+    pub(super) fn approve_one(&self) -> JoinHandle<Result<()>> {
+        thread::spawn(|| {
+            let deadline = Instant::now() + PATIENCE;
+            while Instant::now() < deadline {
+                let list = Command::new("guard").args(["approvals", "list", "--json"]).output()?;
+                let waiting: Value = serde_json::from_slice(&list.stdout).unwrap_or_default();
+                if let Some(id) = waiting[0]["id"].as_u64() {
+                    let id = id.to_string();
+                    let words = ["approvals", "approve", &id, "--note", "looked at it"];
+                    let status = Command::new("guard").args(words).stdout(Stdio::null()).status()?;
+                    return if status.success() {
+                        Ok(())
+                    } else {
+                        bail!("guard approvals approve: {status}")
+                    };
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+            bail!("no call waited to be approved")
+        })
     }
 
     pub(super) fn kernel(&self) -> String {
@@ -97,9 +124,17 @@ impl Stage {
     }
 }
 
+fn listen(address: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("listen on {address}"))
+}
+
 /// The files the agent tries its hands on.
 fn props() -> Result<()> {
-    for (path, content) in [(KEY, "not a real key\n"), (NOTES, "buy milk\n"), (CRONTAB, "")] {
+    let release = Path::new(RELEASE).parent().unwrap_or(Path::new(WORKSPACE));
+    fs::create_dir_all(release).with_context(|| format!("create {}", release.display()))?;
+    for (path, content) in
+        [(KEY, "not a real key\n"), (NOTES, "buy milk\n"), (CRONTAB, ""), (CUSTOMERS, "nobody real\n")]
+    {
         if let Some(parent) = Path::new(path).parent() {
             fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
         }
