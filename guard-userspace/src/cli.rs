@@ -8,6 +8,7 @@ mod doctor;
 mod drill;
 mod enter;
 mod generate;
+mod glass;
 mod learn;
 mod mode;
 mod places;
@@ -20,6 +21,7 @@ mod term;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use guard_userspace::control::Act;
 
 /// A host agent that makes the Linux kernel say what an AI agent may do.
 #[derive(Debug, Parser)]
@@ -47,6 +49,12 @@ enum Command {
     Run(run::Args),
     /// What runs inside: domains, sessions, on whose behalf, tasks and verdicts
     Ps(ps::Args),
+    /// Stop everything that runs in a session, at once
+    Freeze(glass::Args),
+    /// Let a frozen session go on
+    Thaw(glass::Args),
+    /// Kill a session: nothing of it survives
+    Kill(glass::Args),
     /// Find processes that look like agents and are outside every domain
     Discover(discover::Args),
     /// What `guard run` becomes before it becomes the command
@@ -62,7 +70,7 @@ enum Command {
     /// Verify and ask the audit log
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Say what a policy in shadow mode would have blocked
+    /// Put a policy into another mode, or say what shadow mode would have blocked
     Mode(mode::Args),
     /// Write a least-privilege policy from what sessions did
     Learn(learn::Args),
@@ -99,6 +107,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Approvals(command) => command.run(),
         Command::Run(args) => return args.run().unwrap_or_else(failed),
         Command::Ps(args) => args.run(),
+        Command::Freeze(args) => args.run(Act::Freeze),
+        Command::Thaw(args) => args.run(Act::Thaw),
+        Command::Kill(args) => args.run(Act::Kill),
         Command::Discover(args) => args.run(),
         Command::Enter(args) => return args.run(),
         Command::Generate(args) => args.run(),

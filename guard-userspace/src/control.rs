@@ -15,8 +15,8 @@ pub use peer::Peer;
 pub use server::{Call, Server};
 pub(crate) use wire::is_uuid;
 pub use wire::{
-    DomainView, DrillResult, Greeting, LONGEST, Overview, Refusal, Request, Run, SessionView, Started,
-    VERSION, new_uuid,
+    Act, Acted, DomainView, DrillResult, Greeting, LONGEST, Overview, Refusal, Request, Run, SessionView,
+    Started, VERSION, new_uuid,
 };
 
 pub(crate) use wire::Reply;

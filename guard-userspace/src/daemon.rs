@@ -3,6 +3,7 @@
 mod answer;
 mod drills;
 mod gateways;
+mod glass;
 mod holds;
 mod lookout;
 mod notify;

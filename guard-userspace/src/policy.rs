@@ -12,6 +12,7 @@ pub mod fmt;
 pub mod glob;
 pub mod lang;
 pub mod matching;
+pub mod mode;
 pub mod model;
 pub mod parse;
 pub mod read;

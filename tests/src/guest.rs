@@ -13,6 +13,7 @@ mod debian;
 mod demo;
 mod exec;
 mod files;
+mod glass;
 mod ground;
 mod host;
 mod identity;
@@ -56,6 +57,7 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         stress::TESTS,
         near::TESTS,
         sessions::TESTS,
+        glass::TESTS,
         // Its last test takes away what the others stand on.
         install::TESTS,
     ];

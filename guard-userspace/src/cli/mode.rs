@@ -1,4 +1,4 @@
-//! `guard mode`: what a policy in shadow mode would have blocked, and whether it is safe to enforce it.
+//! `guard mode`: what a policy in shadow mode would have blocked, whether it is safe to enforce it, and the flip.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,9 @@ use guard_userspace::audit::filter::Filter;
 use guard_userspace::audit::read::{Cursor, search};
 use guard_userspace::audit::replay::Replay;
 use guard_userspace::audit::report::{Hit, Report, Way};
+use guard_userspace::control::{Client, Greeting, Request};
 use guard_userspace::daemon;
+use guard_userspace::policy::mode::Wanted;
 use guard_userspace::policy::model::Policy;
 use serde_json::{Value, json};
 
@@ -16,13 +18,24 @@ use super::audit::{replay, since};
 use super::{Ending, places, term};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit code 1 if it is not safe to enforce, as far as the log can tell.")]
+#[command(
+    after_help = "With --report, exit code 1 if it is not safe to enforce, as far as the log can tell."
+)]
 pub(crate) struct Args {
     /// The policy's name
     policy: String,
+    /// The mode to put it into: one word of its file changes, and the act is recorded
+    #[arg(value_enum, required_unless_present = "report", conflicts_with = "report")]
+    mode: Option<To>,
     /// Sum up what shadow mode would have blocked, by rule, and what candidates would change
-    #[arg(long, required = true)]
+    #[arg(long)]
     report: bool,
+    /// Why, for the record of the flip
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    note: String,
+    /// Directory of sockets and runtime state
+    #[arg(long, default_value = places::RUN)]
+    run: PathBuf,
     /// Not before: 2026-03-01, 2026-03-01T09:30 (UTC), or ago: 90s, 15m, 2h, 7d
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<u64>,
@@ -32,13 +45,39 @@ pub(crate) struct Args {
     /// Directory of policies, for candidates
     #[arg(long, value_name = "DIR", default_value = places::POLICIES)]
     policies: PathBuf,
-    /// Print the report as JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum To {
+    Enforce,
+    Shadow,
+}
+
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<Ending> {
+        match self.mode {
+            Some(To::Enforce) => self.flip(Wanted::Enforce),
+            Some(To::Shadow) => self.flip(Wanted::Shadow),
+            None => self.sum_up(),
+        }
+    }
+
+    fn flip(self, mode: Wanted) -> anyhow::Result<Ending> {
+        let request = Request::Mode { policy: self.policy.clone(), mode, note: self.note };
+        let greeting: Greeting = Client::connect(&self.run)?.ask(&request)?;
+        if self.json {
+            term::print_json(&serde_json::to_value(&greeting)?)?;
+        } else {
+            let text = format!("{}: {}, generation {}\n", self.policy, mode.name(), greeting.generation);
+            term::print(&text)?;
+        }
+        Ok(Ending::Fine)
+    }
+
+    fn sum_up(self) -> anyhow::Result<Ending> {
         let mut report = Report::new(&self.policy);
         let mut candidates = Vec::new();
         for policy in candidates_for(&self.policies, &self.policy) {

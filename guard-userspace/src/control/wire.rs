@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::policy::mode::Wanted;
+
 /// Of this protocol. Another version is refused with a sentence that names both.
 pub const VERSION: u32 = 1;
 
@@ -40,12 +42,57 @@ pub enum Request {
     Run(Run),
     /// End a session: whatever still runs in it is killed → how many processes that were.
     End { session: String },
+    /// Stop everything in a session, let it go on, or kill it → [`Acted`].
+    Act {
+        /// Its UUID.
+        session: String,
+        act: Act,
+        /// For the record.
+        note: String,
+    },
+    /// Put a policy into another mode → [`Greeting`] with the generation that decides so.
+    Mode {
+        policy: String,
+        mode: Wanted,
+        /// For the record.
+        note: String,
+    },
     /// What lives in which domain → [`Overview`].
     Sessions,
     /// Take in the policies that a drill has put below the runtime state, or let them go → [`Greeting`].
     Drill,
     /// Write how a drill ended into the audit log → [`Greeting`].
     DrillResult(DrillResult),
+}
+
+/// What is done to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    Freeze,
+    Thaw,
+    Kill,
+}
+
+impl Act {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Freeze => "freeze",
+            Self::Thaw => "thaw",
+            Self::Kill => "kill",
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acted {
+    pub session: String,
+    pub cgroup: String,
+    /// How many processes the session had, at least.
+    pub processes: usize,
+    /// How long it took until all of them were stopped, going on, or gone.
+    pub milliseconds: u64,
 }
 
 /// What `guard run` asks for.

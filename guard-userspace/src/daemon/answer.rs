@@ -60,6 +60,8 @@ impl Daemon {
                 Ok(killed) => Reply::ok(&killed),
                 Err(refusal) => Reply::Error(refusal),
             },
+            Request::Act { session, act, note } => Reply::from(self.act(session, *act, note, peer, reader)),
+            Request::Mode { policy, mode, note } => Reply::from(self.flip(policy, *mode, note, peer, reader)),
             Request::Sessions => Reply::ok(&self.overview(reader)),
             Request::Drill => {
                 let taken = self.take_drills();
@@ -85,7 +87,7 @@ impl Daemon {
         }
     }
 
-    fn greeting(&self) -> Greeting {
+    pub(super) fn greeting(&self) -> Greeting {
         Greeting {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

@@ -87,6 +87,12 @@ impl Sessions {
         }
     }
 
+    /// The cgroup's id and path of a session that lives.
+    pub(super) fn find(&self, session: &str) -> Option<(u64, String)> {
+        let (id, found) = self.live.iter().find(|(_, known)| known.session == session)?;
+        Some((*id, found.cgroup.clone()))
+    }
+
     fn write(&self) {
         if let Err(unwritten) = state::replace(&self.path, self) {
             warn!(error = %chain(&unwritten), "the sessions cannot be written down");
@@ -189,25 +195,8 @@ impl Daemon {
         }
     }
 
-    /// Kills every process of a session, those that have left its cgroup too; gives back how many there were.
-    fn kill_session(&self, id: u64) -> usize {
-        let _ = std::fs::write(self.directory(id).join("cgroup.kill"), "1");
-        let left = self.kernel.labels().unwrap_or_default();
-        let left: Vec<u32> =
-            left.into_iter().filter(|(_, label)| label.session == id).map(|(pid, _)| pid).collect();
-        for pid in &left {
-            if let Ok(pid) = i32::try_from(*pid) {
-                let _ = nix::sys::signal::kill(
-                    nix::unistd::Pid::from_raw(pid),
-                    nix::sys::signal::Signal::SIGKILL,
-                );
-            }
-        }
-        left.len()
-    }
-
     /// Where the session's top cgroup is mounted.
-    fn directory(&self, id: u64) -> PathBuf {
+    pub(super) fn directory(&self, id: u64) -> PathBuf {
         let path = self.sessions.live.get(&id).map_or("", |session| session.cgroup.as_str());
         // An empty path must not be the root of all cgroups.
         if path.len() < 2 { PathBuf::from("/nonexistent") } else { self.config.cgroups.join(&path[1..]) }

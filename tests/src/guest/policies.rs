@@ -20,7 +20,8 @@ pub(super) fn all() -> Vec<(String, String)> {
         ("every", super::audit::POLICY),
         ("verdicts", super::verdicts::POLICY),
         ("run", super::sessions::POLICY),
-        ("brief", super::sessions::BRIEF),
+        ("short", super::sessions::SHORT),
+        ("flip", super::glass::POLICY),
     ] {
         all.push((name.to_owned(), text.to_owned()));
     }
@@ -33,6 +34,8 @@ pub(super) fn all() -> Vec<(String, String)> {
             text(&format!("open-{name}"), "enforce", &format!("boundary: {{ allow: [{name}] }}\n")),
         )
     }));
+    let names: std::collections::BTreeSet<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), all.len(), "a policy would lie over another");
     all
 }
 

@@ -20,6 +20,7 @@ pub(super) const TESTS: &[Test] = &[
     test("guard run passes signals on, and nothing of a session outlives it", ends),
     test("a session has no more tasks than its policy says", crowded).within(60),
     test("a session has no more memory than its policy says", greedy).within(60),
+    test("a session has no more time than its policy says", overdue).within(60),
     test("a session keeps its name when the daemon is replaced", kept),
     test("guard discover finds an agent outside every domain, and none inside", discovered),
 ];
@@ -47,10 +48,10 @@ write:
 ";
 
 /// The same, for a few seconds.
-pub(super) const BRIEF: &str = "version: 1
-policy: kt-brief
+pub(super) const SHORT: &str = "version: 1
+policy: kt-short
 applies_to:
-  - cgroup: /kt/brief/**
+  - cgroup: /kt/short/**
 mode: enforce
 limits: { max_runtime: 3s }
 exec: { default: allow }
@@ -80,7 +81,7 @@ fn ps() -> Result<Value> {
 }
 
 /// The session whose cgroup ends so.
-fn session(end: &str) -> Result<Option<Value>> {
+pub(super) fn session(end: &str) -> Result<Option<Value>> {
     let overview = ps()?;
     let sessions = overview["sessions"].as_array().cloned().unwrap_or_default();
     Ok(sessions
@@ -146,7 +147,9 @@ fn named() -> Result<()> {
     let mut lines = Vec::new();
     until("the log has the session's records", || {
         let mut query = Command::new("guard");
-        query.args(["audit", "query", "--json", "--dir"]).arg(Path::new(STATE).join("audit"));
+        // Not the whole log: by now it is larger than the guest's memory.
+        query.args(["audit", "query", "--json", "--session", &session, "--dir"]);
+        query.arg(Path::new(STATE).join("audit"));
         let log = String::from_utf8_lossy(&query.output()?.stdout).into_owned();
         lines = log
             .lines()
@@ -221,6 +224,15 @@ fn greedy() -> Result<()> {
     ensure!(text(&said).is_empty() && !said.status.success(), "64 MiB of 32 were no error: {said:?}");
     let control = Command::new("sh").args(["-c", glutton]).output()?;
     ensure!(text(&control) == "had them", "the control fails: {control:?}");
+    Ok(())
+}
+
+fn overdue() -> Result<()> {
+    Stage::set()?;
+    let begun = Instant::now();
+    let said = output("kt-short", &[], "sleep 50")?;
+    ensure!(said.status.code() == Some(137), "the session ended with {:?}", said.status);
+    ensure!(begun.elapsed() < Duration::from_secs(25), "it ran for {:?}", begun.elapsed());
     Ok(())
 }
 
