@@ -17,8 +17,8 @@ use super::Test;
 use super::agent::{End, Way, Who, attempt};
 use super::ground::{At, Kind, RAN};
 use super::stage::Stage;
-use super::sys;
-use log::{of, records, until};
+use super::{sys, written};
+use log::{of, until};
 
 pub(super) const TESTS: &[Test] = &[
     Test::new("every short program leaves its fork, its image, its argv and its end", lineage).within(200),
@@ -79,7 +79,7 @@ fn lineage() -> Result<()> {
     )?;
     ensure!(end == End::Did, "the programs did not run: {end:?}");
     let all = until(Duration::from_secs(20), || {
-        let all = of(records()?, &name);
+        let all = of(written::records()?, &name);
         Ok((all.iter().filter(|record| record["kind"] == "exit").count() > PROGRAMS).then_some(all))
     })?;
     ensure!(all[0]["kind"] == "session-start" && all[0]["policy"] == "kt-every", "begins with {}", all[0]);
@@ -105,7 +105,7 @@ fn lineage() -> Result<()> {
     ensure!(nameless.is_none(), "without a program: {nameless:?}");
     drop(cgroup);
     let ended = until(Duration::from_secs(20), || {
-        Ok(of(records()?, &name).into_iter().find(|record| record["kind"] == "session-end"))
+        Ok(of(written::records()?, &name).into_iter().find(|record| record["kind"] == "session-end"))
     })?;
     ensure!(ended["programs"] == PROGRAMS && ended["refused"] == 0, "another end: {ended}");
     ensure!(ended["session"] == all[0]["session"], "another session: {ended}");

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::Test;
 use super::agent::{End, REFUSED, Who, enter, inside};
 use super::ground::{At, Kind};
 use super::sessions::session;
-use super::stage::{Cgroup, POLICIES, RUN, STATE, Stage};
+use super::stage::{Cgroup, POLICIES, RUN, Stage};
+use super::{Test, written};
 
 pub(super) const TESTS: &[Test] = &[
     Test::new("a session of five hundred tasks that fork is frozen, goes on and is killed whole", whole)
@@ -93,14 +93,9 @@ fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
 }
 
 fn noted(note: &str) -> Result<bool> {
-    let mut text = String::new();
-    for segment in fs::read_dir(Path::new(STATE).join("audit"))?.flatten() {
-        text += &fs::read_to_string(segment.path()).unwrap_or_default();
-    }
-    Ok(text.lines().any(|line| {
-        serde_json::from_str::<Value>(line)
-            .is_ok_and(|record| record["note"] == note && record["by"] == "root" && record["failed"] == "")
-    }))
+    Ok(written::records()?
+        .iter()
+        .any(|record| record["note"] == note && record["by"] == "root" && record["failed"] == ""))
 }
 
 fn whole() -> Result<()> {

@@ -14,6 +14,9 @@ use super::{On, Skip, Test, suites};
 /// How a test's process says that it skipped.
 const SKIPPED: u8 = 77;
 
+/// From here on a test's time is worth a line.
+const SLOW: Duration = Duration::from_secs(10);
+
 /// How one test ended.
 enum Outcome {
     Pass,
@@ -70,7 +73,12 @@ fn all(words: &[&str]) -> ExitCode {
     let wanted = |test: &&Test| words.is_empty() || words.iter().any(|word| test.name.contains(word));
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for test in suites().filter(wanted).filter(|test| test.on == On::Every || test.on == here) {
+        let begun = Instant::now();
         let outcome = run(test).unwrap_or_else(|error| Outcome::Fail(format!("{error:#}")));
+        let took = begun.elapsed();
+        if took >= SLOW {
+            println!("     the next took {} s", took.as_secs());
+        }
         match outcome {
             Outcome::Pass => {
                 passed += 1;

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::ground::GROUND;
-use super::policies;
+use super::{policies, written};
 
 const CGROUPS: &str = "/sys/fs/cgroup/kt";
 pub(super) const RUN: &str = "/run/kt";
@@ -43,6 +43,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Starts what does not run yet.
     pub(super) fn set() -> Result<Self> {
+        written::begin();
         if let Some(daemon) = running() {
             return Ok(Self { daemon });
         }
@@ -52,6 +53,7 @@ impl Stage {
 
     /// guard enforces the network alone, on a kernel that calls no LSM program.
     pub(super) fn set_partial() -> Result<Self> {
+        written::begin();
         if let Some(daemon) = running() {
             return Ok(Self { daemon });
         }

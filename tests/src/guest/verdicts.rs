@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::Test;
 use super::ground::GROUND;
-use super::stage::{STATE, Stage};
+use super::stage::Stage;
+use super::{Test, written};
 
 pub(super) const TESTS: &[Test] = &[
     test("of 4800 attempts against 600 in an hour exactly 600 go through", throttle::exact),
@@ -139,15 +139,7 @@ fn files() -> Result<PathBuf> {
 fn records(fits: impl Fn(&Value) -> bool, wanted: usize) -> Result<Vec<Value>> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(Path::new(STATE).join("audit")).context("list the audit log")?.flatten() {
-            if entry.path().extension().is_some_and(|ext| ext == "ndjson") {
-                let text = fs::read_to_string(entry.path())?;
-                let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-                let lines = whole.lines().map(serde_json::from_str::<Value>).filter_map(|line| line.ok());
-                found.extend(lines.filter(&fits));
-            }
-        }
+        let found: Vec<Value> = written::records()?.into_iter().filter(&fits).collect();
         if found.len() >= wanted {
             return Ok(found);
         }

@@ -1,28 +1,10 @@
-//! Reading the log back with the product's own command.
+//! Looking for records.
 
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::Value;
-
-use crate::guest::stage::STATE;
-
-/// Every record, or those that answer a question.
-pub(super) fn ask(question: &[&str]) -> Result<Vec<Value>> {
-    let output = Command::new("guard")
-        .args(["audit", "query", "--json", "--dir", &format!("{STATE}/audit")])
-        .args(question)
-        .output()
-        .context("ask the audit log")?;
-    let text = String::from_utf8(output.stdout).context("the log is not UTF-8")?;
-    text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
-}
-
-pub(super) fn records() -> Result<Vec<Value>> {
-    ask(&[])
-}
 
 /// Those of one cgroup, and of its session.
 pub(super) fn of(records: Vec<Value>, cgroup: &str) -> Vec<Value> {

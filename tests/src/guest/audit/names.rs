@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::log::{ask, of, records, until};
+use super::log::{of, until};
 use crate::guest::agent::{End, Who, inside};
 use crate::guest::ground::{At, Kind};
 use crate::guest::stage::{STATE, Stage};
-use crate::guest::sys;
+use crate::guest::{sys, written};
 
 /// Names, and how the log has to write them.
 const HOSTILE: &[(&[u8], &str)] = &[
@@ -49,7 +49,7 @@ pub(super) fn hostile() -> Result<()> {
     let wanted: Vec<String> =
         HOSTILE.iter().map(|(_, text)| format!("{}/{text}", at.d.display())).chain([whole]).collect();
     until(Duration::from_secs(20), || {
-        let all = of(records()?, &name);
+        let all = of(written::records()?, &name);
         let has =
             |object: &String| all.iter().filter(|record| record["object"] == object.as_str()).count() == 1;
         Ok(wanted.iter().all(has).then_some(()))
@@ -86,27 +86,18 @@ fn deep(at: &At) -> Result<(PathBuf, Vec<String>)> {
 pub(super) fn clock() -> Result<()> {
     Stage::set()?;
     let jumps = || -> Result<Vec<i64>> {
-        Ok(ask(&["--kind", "clock-jump"])?
-            .iter()
-            .filter_map(|record| record["nanoseconds"].as_i64())
-            .collect())
+        let jumps = written::of_kind("clock-jump")?;
+        Ok(jumps.iter().filter_map(|record| record["nanoseconds"].as_i64()).collect())
     };
-    let before = jumps()?.len();
-    let number = |record: &serde_json::Value| record["record"].as_u64().unwrap_or(0);
-    let first = records()?.last().map_or(0, number);
     let hour = 3_600;
     for (n, by) in [hour, -hour].into_iter().enumerate() {
         set_clock_by(by)?;
-        let jump = until(Duration::from_secs(20), || Ok(jumps()?.get(before + n).copied()))?;
+        let jump = until(Duration::from_secs(20), || Ok(jumps()?.get(n).copied()))?;
         ensure!((jump / 1_000_000_000 - by).abs() <= 1, "a jump of {by} s is told as {jump} ns");
     }
     // Of what came since: a daemon that was stopped in an earlier test has written what waited behind what it noted.
-    let since = records()?;
-    let times: Vec<u64> = since
-        .iter()
-        .filter(|record| number(record) > first)
-        .filter_map(|record| record["boottime"].as_u64())
-        .collect();
+    let since = written::records()?;
+    let times: Vec<u64> = since.iter().filter_map(|record| record["boottime"].as_u64()).collect();
     ensure!(
         times.windows(2).filter(|pair| pair[0] > pair[1] + 2_000_000_000).count() == 0,
         "boottime goes back"
