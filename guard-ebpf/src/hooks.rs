@@ -172,8 +172,7 @@ extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64, digest
 #[inline(always)]
 fn heard(scratch: *mut Scratch, case: u64, digest: u64) -> u64 {
     let Some(arena) = Arena::live() else { return case };
-    let decision = judge::decision(scratch);
-    if decision.verdict() != Verdict::Allow || decision.needs_args || !decision.shadow.is_none() {
+    if !judge::is_plain(&judge::decision(scratch)) {
         return case;
     }
     if records(arena, case, digest & 0xffff_ffff) {

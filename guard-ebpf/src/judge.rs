@@ -215,6 +215,12 @@ pub(crate) fn decision(scratch: *mut Scratch) -> Decision {
     so_far(scratch).finish()
 }
 
+/// Is it a plain yes, after which nothing more is asked, told or done?
+#[inline(always)]
+pub(crate) fn is_plain(decision: &Decision) -> bool {
+    decision.verdict() == Verdict::Allow && !decision.needs_args && decision.shadow.is_none()
+}
+
 /// The arena as a plain pointer, for `weigh`, whose arguments must be ones the verifier can carry.
 #[inline(always)]
 pub(crate) fn pointer(arena: Arena) -> *const ArenaValue {

@@ -210,6 +210,10 @@ maps! {
     BLANK_EXEC: Map<ARRAY, u32, Pending, 1, 0>;
     /// What was agreed to for a socket; copied to the sockets that a listener accepts.
     APPROVALS: Map<SK_STORAGE, i32, Approval, 0, { NO_PREALLOC | CLONE }>;
+    /// 1 once a session had nothing left to send: from then on calls that send look at theirs.
+    CLOSED: Map<ARRAY, u32, u64, 1, 0>;
+    /// 1 once a gateway was down: from then on calls look for theirs.
+    DOWN: Map<ARRAY, u32, u64, 1, 0>;
     /// What each session has sent.
     SPENT: Map<HASH, u64, Spent, { limits::CGROUPS as usize }, 0>;
     /// Gateways that are down, by the words of their keys: until when, in nanoseconds of CLOCK_BOOTTIME.

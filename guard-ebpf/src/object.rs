@@ -33,6 +33,8 @@ pub(crate) struct Scratch {
     pub(crate) decision: crate::judge::Outcome,
     /// See `near`.
     pub(crate) near: crate::near::Question,
+    /// See `heard`.
+    pub(crate) heard: crate::heard::Heard,
     /// See `hooks::inherited`.
     pub(crate) approved: [Approved; REMEMBERED],
     /// What comes of the decision.

@@ -118,8 +118,8 @@ pub(crate) fn socket_sendmsg(ctx: LsmContext) -> i32 {
         let spelt = address::spell(scratch, sk, named, about);
         if Spelt::from_code(spelt) != Spelt::Unspecified {
             let answer = decide(subject, Action::Connect, Op::Send, scratch, spelt);
-            if answer == 0 && kind == Kind::Udp && peer::was_spent(scratch) {
-                // The packet comes by later, and is not asked about again.
+            if answer == 0 && kind == Kind::Udp {
+                // The packet comes by later, and is not asked about again: the answer may have used up a budget.
                 peer::approve(subject, sk, How::Sends, scratch);
             }
             if answer != 0 || kind == Kind::Udp || !connected {

@@ -41,15 +41,19 @@ pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
     let Some(arena) = Arena::live() else { return 0 };
     let generation = arena.word(table::AT_GENERATION);
     let current = approval::is_of(approved, generation);
-    let entry = CGROUPS.get(&cgroup);
     let (domain, session) = match approval::made_for(approved) {
-        // A socket from outside, or of a cgroup that has gone, as long as what was agreed to for it holds.
+        // Also a socket from outside, or of a cgroup that has gone, as long as what was agreed to for it holds.
         Some(whose) if current => whose,
-        _ if entry.is_null() => return 1,
-        // SAFETY: not null, an entry of the map. A sandbox is tighter than the cgroup it is in.
-        Some((domain, _)) => unsafe { (domain, (*entry).session) },
-        // SAFETY: not null, an entry of the map.
-        None => unsafe { ((*entry).domain, (*entry).session) },
+        before => {
+            let entry = CGROUPS.get(&cgroup);
+            if entry.is_null() {
+                return 1;
+            }
+            // SAFETY: not null, an entry of the map.
+            let (domain, session) = unsafe { ((*entry).domain, (*entry).session) };
+            // A sandbox is tighter than the cgroup it is in.
+            (before.map_or(domain, |(domain, _)| domain), session)
+        }
     };
     let packet = packet::read(skb);
     let owner = Owner { arena, domain, session, generation, cgroup };

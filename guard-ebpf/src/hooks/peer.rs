@@ -1,16 +1,16 @@
 //! The decision on an address, and what follows from it.
 
-use guard_common::abi::{Action, Op, Reason, Verdict};
+use guard_common::abi::{Action, Op, Reason, Site, Verdict};
 use guard_common::table::{self, Words};
 
 use super::{ADDRESS, EPERM, PAID, pack, refuse, returned, settle};
 use crate::address::{Key, Kind, Spelt};
 use crate::approval::{self, How};
 use crate::judge::{self, Arena};
-use crate::kernel::Ptr;
+use crate::kernel::{Ptr, count};
 use crate::object::{self, Scratch};
 use crate::subject::Subject;
-use crate::{emit, judge_key, passed, spent};
+use crate::{emit, heard, judge_key, passed, spent};
 
 /// Decides on the key in the scratch space.
 #[inline(always)]
@@ -38,6 +38,10 @@ extern "C" fn judge(scratch: *mut Scratch, case: u64, session: u64, spelt: u64) 
     }
     let key = Key::kept(scratch);
     let action = if case >> 32 & 7 == Action::Listen as u64 { Action::Listen } else { Action::Connect };
+    if heard::before(arena, scratch, case, session, key) && beside(arena, case, session, key) == 0 {
+        count(Site::Allowed);
+        return 0;
+    }
     passed::about(scratch, 0);
     let weighed = judge_key::weigh(arena, case as u32, action, key);
     judge::keep(scratch, &weighed.decision);
@@ -45,7 +49,12 @@ extern "C" fn judge(scratch: *mut Scratch, case: u64, session: u64, spelt: u64) 
     if reason == 0 && weighed.decision.verdict() != Verdict::Block {
         reason = beside(arena, case, session, key);
     }
-    settle(scratch, case, session, reason | key.digest(session) << 32)
+    let plain = reason == 0 && judge::is_plain(&weighed.decision);
+    let answer = settle(scratch, case, session, reason | key.digest(session) << 32);
+    if plain && answer == 0 {
+        heard::keep(arena, scratch, case, session, key);
+    }
+    answer
 }
 
 /// Why a call that sends is refused although the policy allows it, 0 if it is not.
@@ -71,13 +80,6 @@ pub(super) fn approve(subject: Subject, sk: Ptr, how: How, scratch: *mut Scratch
         let generation = arena.word(table::AT_GENERATION);
         approval::grant(sk, generation, (subject.domain, subject.session), how, Key::kept(scratch));
     }
-}
-
-/// Whether the decision in the scratch space was more than a plain yes: then it must not be asked for again
-/// at the packet, as it has used up a budget or an answer.
-#[inline(always)]
-pub(super) fn was_spent(scratch: *mut Scratch) -> bool {
-    !scratch.is_null() && judge::decision(scratch).verdict() != Verdict::Allow
 }
 
 /// Decides on a send to the peer that the socket is connected to: a socket that was accepted on a port which

@@ -32,6 +32,8 @@ const PINNED: &[&str] = &[
     "LABELS",
     "GROUPS",
     "MOVED",
+    "CLOSED",
+    "DOWN",
     "APPROVALS",
     "SPENT",
     "GATEWAYS",

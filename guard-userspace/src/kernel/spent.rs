@@ -47,7 +47,11 @@ impl Kernel {
     pub fn close_gateway(&self, gateway: SocketAddr, until: Option<u64>) -> io::Result<()> {
         let (map, key) = (self.map("GATEWAYS")?, words(gateway));
         match until {
-            Some(until) => bpf::update(map, &key, until.as_bytes()),
+            Some(until) => {
+                bpf::update(map, &key, until.as_bytes())?;
+                // Only now do the programs look there.
+                bpf::update(self.map("DOWN")?, 0u32.as_bytes(), 1u64.as_bytes())
+            }
             None => bpf::delete(map, &key).map(drop),
         }
     }
