@@ -34,6 +34,7 @@ struct Things {
     image: File,
     out: File,
     udp: UdpSocket,
+    connected: UdpSocket,
     sink: SocketAddrV4,
     peer: SockaddrIn,
     pipe: (OwnedFd, OwnedFd),
@@ -58,6 +59,7 @@ const OPS: &[Op] = &[
     Op { name: "stat", times: 400, act: stat },
     Op { name: "TCP connect", times: 100, act: connect },
     Op { name: "UDP send", times: 250, act: send },
+    Op { name: "UDP send, connected", times: 250, act: send_connected },
     Op { name: "exec", times: 40, act: exec },
     Op { name: "mmap", times: 400, act: mmap },
     Op { name: "mmap to execute", times: 400, act: mmap_exec },
@@ -104,6 +106,11 @@ fn send(things: &Things) -> Outcome {
     sent.map(drop).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
+fn send_connected(things: &Things) -> Outcome {
+    let sent = things.connected.send(&things.page[..64]);
+    sent.map(drop).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
 fn exec(things: &Things) -> Outcome {
     use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
     let nothing: [&std::ffi::CStr; 0] = [];
@@ -145,6 +152,10 @@ fn ping(things: &Things) -> Outcome {
 impl Things {
     fn lay_out(home: &Path) -> Result<Self> {
         let path = |name: &str| CString::new(home.join(name).display().to_string());
+        let sink = SocketAddrV4::new(Ipv4Addr::LOCALHOST, UDP_PORT);
+        let socket = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("make a UDP socket");
+        let connected = socket()?;
+        connected.connect(sink).context("connect a UDP socket")?;
         let out = File::options().write(true).open(home.join("written"));
         Ok(Self {
             file: path("file")?,
@@ -154,8 +165,9 @@ impl Things {
             map: File::open(home.join("file")).context("open the file to map")?,
             image: File::open(TINY).context("open the program to map")?,
             out: out.context("open the file to write")?,
-            udp: UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("make a UDP socket")?,
-            sink: SocketAddrV4::new(Ipv4Addr::LOCALHOST, UDP_PORT),
+            udp: socket()?,
+            connected,
+            sink,
             peer: SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, GATEWAY)),
             pipe: pipe().context("make a pipe")?,
             page: vec![0; 4096],

@@ -48,6 +48,7 @@ const COLUMNS: &[&str] = &[
     "stat",
     "TCP connect",
     "UDP send",
+    "UDP send, connected",
     "exec",
     "mmap",
     "mmap to execute",
