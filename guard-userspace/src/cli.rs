@@ -2,6 +2,7 @@
 
 mod approvals;
 mod audit;
+mod bench;
 mod daemon;
 mod discover;
 mod doctor;
@@ -74,6 +75,8 @@ enum Command {
     Mode(mode::Args),
     /// Write a least-privilege policy from what sessions did
     Learn(learn::Args),
+    /// Measure what guard costs on this host
+    Bench(bench::Args),
     /// Check, test, explain, compare and format policies; needs no root and no daemon
     #[command(subcommand)]
     Policy(policy::Command),
@@ -118,6 +121,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Audit(command) => command.run(),
         Command::Mode(args) => args.run(),
         Command::Learn(args) => args.run(),
+        Command::Bench(args) => args.run(),
         Command::Policy(command) => command.run(),
     };
     match ending {

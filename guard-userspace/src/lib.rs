@@ -7,6 +7,7 @@
 
 pub mod approvals;
 pub mod audit;
+pub mod bench;
 pub mod compile;
 pub mod config;
 pub mod control;
