@@ -210,6 +210,8 @@ maps! {
     BLANK_EXEC: Map<ARRAY, u32, Pending, 1, 0>;
     /// What was agreed to for a socket; copied to the sockets that a listener accepts.
     APPROVALS: Map<SK_STORAGE, i32, Approval, 0, { NO_PREALLOC | CLONE }>;
+    /// guard's own socket for agents, marked by the daemon, and the sockets that were connected to it: whose they are.
+    WHY: Map<SK_STORAGE, i32, u64, 0, NO_PREALLOC>;
     /// What each session has sent.
     SPENT: Map<HASH, u64, Spent, { limits::CGROUPS as usize }, 0>;
     /// Gateways that are down, by the words of their keys: until when, in nanoseconds of CLOCK_BOOTTIME.

@@ -33,6 +33,7 @@ const PINNED: &[&str] = &[
     "GROUPS",
     "MOVED",
     "APPROVALS",
+    "WHY",
     "SPENT",
     "GATEWAYS",
     "SEEN",
