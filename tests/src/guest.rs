@@ -31,6 +31,7 @@ mod stage;
 mod stress;
 mod sys;
 mod verdicts;
+mod why;
 
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         net::TESTS,
         audit::TESTS,
         verdicts::TESTS,
+        why::TESTS,
         boundary::TESTS,
         parity::TESTS,
         shadow::TESTS,
