@@ -214,6 +214,8 @@ maps! {
     CLOSED: Map<ARRAY, u32, u64, 1, 0>;
     /// 1 once a gateway was down: from then on calls look for theirs.
     DOWN: Map<ARRAY, u32, u64, 1, 0>;
+    /// guard's own socket for agents, marked by the daemon, and the sockets that were connected to it: whose they are.
+    WHY: Map<SK_STORAGE, i32, u64, 0, NO_PREALLOC>;
     /// What each session has sent.
     SPENT: Map<HASH, u64, Spent, { limits::CGROUPS as usize }, 0>;
     /// Gateways that are down, by the words of their keys: until when, in nanoseconds of CLOCK_BOOTTIME.

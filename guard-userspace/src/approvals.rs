@@ -13,3 +13,4 @@ mod request;
 pub use duration::{NoDuration, parse_duration};
 pub use queue::{Arrival, Bounds, Pending, Queue};
 pub use request::Request;
+pub(crate) use request::object;

@@ -18,6 +18,7 @@ mod ps;
 mod run;
 mod status;
 mod term;
+mod why;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,8 @@ enum Command {
     /// Show the calls that wait for an answer, and answer them
     #[command(subcommand)]
     Approvals(approvals::Command),
+    /// Run by an agent: what it was refused, why, and what to do instead
+    Why(why::Args),
     /// Start a command in a session of its own under a policy
     Run(run::Args),
     /// What runs inside: domains, sessions, on whose behalf, tasks and verdicts
@@ -108,6 +111,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Status(args) => args.run(),
         Command::Doctor(args) => args.run(),
         Command::Approvals(command) => command.run(),
+        Command::Why(args) => args.run(),
         Command::Run(args) => return args.run().unwrap_or_else(failed),
         Command::Ps(args) => args.run(),
         Command::Freeze(args) => args.run(Act::Freeze),

@@ -10,7 +10,9 @@ mod notify;
 mod policies;
 mod reader;
 mod sessions;
+mod signals;
 mod state;
+mod why;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,6 @@ use std::time::Duration;
 
 use guard_common::abi::Control;
 use thiserror::Error;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use holds::Holds;
@@ -34,6 +35,7 @@ use gateways::Gateways;
 pub use gateways::GatewayState;
 use lookout::Lookout;
 use sessions::Sessions;
+use signals::Signals;
 
 pub use drills::{CGROUP as DRILL_CGROUP, directory as drill_directory, policy_name as drill_policy_name};
 pub use policies::{Loaded, PolicyError, load as load_policies};
@@ -151,6 +153,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         Reader::open(&daemon.kernel, &daemon.config.state, &daemon.config.cgroups, &daemon.config.settings)?;
     daemon.install()?;
     let mut server = Server::open(&daemon.config.run).map_err(doing("listen on the control socket"))?;
+    let mut why = daemon.open_why()?;
     daemon.sessions.tell(&mut reader);
     daemon.look_at_sessions(&mut reader);
     info!(generation = daemon.plan.generation, adopted = daemon.kernel.adopted, "enforcing");
@@ -158,7 +161,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         warn!("degraded: {}", Tier::PARTIAL);
     }
     notify::ready();
-    let served = daemon.serve(&mut reader, &mut server, &mut signals).await;
+    let served = daemon.serve(&mut reader, &mut server, &mut why, &mut signals).await;
     daemon.end_holds(&mut reader);
     let finished = reader.finish();
     if daemon.config.detach {
@@ -166,23 +169,6 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         warn!("detached: nothing is enforced any more");
     }
     served.and(finished)
-}
-
-/// What the daemon is told by signals.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, DaemonError> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).map_err(doing("wait for SIGTERM"))?,
-            interrupt: signal(SignalKind::interrupt()).map_err(doing("wait for SIGINT"))?,
-            hangup: signal(SignalKind::hangup()).map_err(doing("wait for SIGHUP"))?,
-        })
-    }
 }
 
 impl Daemon {
@@ -302,6 +288,7 @@ impl Daemon {
         &mut self,
         reader: &mut Reader,
         server: &mut Server,
+        why: &mut crate::why::Server,
         signals: &mut Signals,
     ) -> Result<(), DaemonError> {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -320,6 +307,7 @@ impl Daemon {
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hangup.recv() => self.reload(),
                 call = server.call() => self.answer(call, reader),
+                question = why.question() => self.tell_why(question, reader)?,
                 answer = self.gateways.answer() => self.heed(answer, reader),
                 found = lookout.found() => lookout.report(found, &self.kernel, reader),
                 _ = tick.tick() => {

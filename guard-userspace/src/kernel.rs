@@ -13,6 +13,7 @@ mod load;
 mod pins;
 mod spent;
 mod symbols;
+mod why;
 
 pub use ask::Asker;
 pub use govern::Governed;
@@ -21,3 +22,4 @@ pub use hooks::Tier;
 pub use install::{Arenas, InstallError};
 pub use load::{HookState, Kernel, LoadError, build_id, facts, fitness, probe, refuse_old_kernels};
 pub use pins::Pins;
+pub use why::WhyMarks;

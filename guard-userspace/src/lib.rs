@@ -2,7 +2,7 @@
 //!
 //! In the order of the data's way: [`policy`] (text → what it says) → [`compile`] (→ what the kernel is told) →
 //! [`kernel`] (loads the programs and tells them) → [`events`] (what they send) → [`audit`] (what is written down of
-//! it) → [`sinks`] and [`metrics`] (what others are told of it); [`daemon`] keeps it all going, [`control`] is how the commands speak with it, and [`status`] says what the kernel holds.
+//! it) → [`sinks`] and [`metrics`] (what others are told of it); [`daemon`] keeps it all going, [`control`] is how the commands speak with it, [`why`] what it tells agents, and [`status`] says what the kernel holds.
 #![deny(unsafe_code)]
 
 pub mod approvals;
@@ -21,5 +21,6 @@ pub mod metrics;
 pub mod policy;
 pub mod sinks;
 pub mod status;
+pub mod why;
 
 mod sys;

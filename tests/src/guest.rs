@@ -31,6 +31,7 @@ mod stage;
 mod stress;
 mod sys;
 mod verdicts;
+mod why;
 mod written;
 
 use std::time::Duration;
@@ -51,6 +52,7 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         files::TESTS,
         net::TESTS,
         verdicts::TESTS,
+        why::TESTS,
         boundary::TESTS,
         parity::TESTS,
         shadow::TESTS,

@@ -1,16 +1,18 @@
 //! Unix sockets, decided by the peer: the path or the abstract name that it is bound to, never the name that
 //! the task used for it.
 
+use core::ptr;
+
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use guard_common::abi::{Action, BoundaryItem, Op, Reason};
+use guard_common::abi::{Action, BoundaryItem, Op, Reason, Site};
 
 use super::{ADDRESS, EPERM, boundary, pack, place, refuse, returned, settle};
 use crate::address::{self, Key, Spelt};
 use crate::judge::{Arena, weigh};
-use crate::kernel::{self, Ptr, follow, get, load, member, off};
-use crate::maps::CGROUPS;
+use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
+use crate::maps::{CGROUPS, WHY};
 use crate::object::{self, Place, Scratch};
 use crate::subject::{self, Subject};
 use crate::{emit, passed};
@@ -20,7 +22,38 @@ use crate::{emit, passed};
 #[lsm(hook = "unix_stream_connect")]
 pub(crate) fn unix_stream_connect(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
+    let asked = asks_why(subject, ctx.arg(1), ctx.arg(2));
+    if asked != OTHERS {
+        return asked;
+    }
     peer(subject, Op::Connect, ctx.arg(1))
+}
+
+/// Not guard's socket; no return code.
+const OTHERS: i32 = 1;
+
+/// An agent that asks for its own refusals. It is the socket itself that is known, by the daemon's mark on it, and not
+/// its path: the daemon's mount namespace is another. The socket that the daemon will accept is told whose it is, so
+/// that nobody has to look for whoever connected.
+#[inline(always)]
+fn asks_why(subject: Subject, listener: Ptr, accepted: Ptr) -> i32 {
+    // SAFETY: typed sockets; no creation, so no value is read.
+    let mark: *const u64 = unsafe {
+        helpers::bpf_sk_storage_get(WHY.as_ptr(), listener.cast_mut().cast(), ptr::null_mut(), 0).cast()
+    };
+    if mark.is_null() {
+        return OTHERS;
+    }
+    // SAFETY: as above; 1 is BPF_LOCAL_STORAGE_GET_F_CREATE.
+    let session: *mut u64 = unsafe {
+        helpers::bpf_sk_storage_get(WHY.as_ptr(), accepted.cast_mut().cast(), ptr::null_mut(), 1).cast()
+    };
+    if session.is_null() {
+        count(Site::ApprovalFailed);
+        return -EPERM;
+    }
+    put(session, subject.session);
+    0
 }
 
 /// `int unix_may_send(struct socket *sock, struct socket *other)`: datagrams, at connect and at each send.

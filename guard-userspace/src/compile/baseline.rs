@@ -32,18 +32,17 @@ const fn line(actions: &'static [Action], paths: &'static [&'static str], reason
 /// profile, because a denial that nobody can read teaches nothing.
 pub const WHY_SOCKET: &str = "/run/guard/why.sock";
 
+const RUN: &[&str] = &["/{run,var/run}/guard", "/{run,var/run}/guard/**"];
+
 /// The baseline, guard's own files first.
 pub const LINES: &[Line] = &[
     line(&[Write], &["/etc/guard", "/etc/guard/**"], "guard's configuration and policies"),
     line(&[Read], &["/etc/guard/keys/**"], "guard's keys"),
     line(&[Read, Write], &["/var/lib/guard", "/var/lib/guard/**"], "guard's audit log and keys"),
     line(&[Write], &["/var/log/guard", "/var/log/guard/**"], "copies of guard's audit log"),
-    Line {
-        actions: &[Read, Write, Connect],
-        paths: &["/{run,var/run}/guard", "/{run,var/run}/guard/**"],
-        except: &[WHY_SOCKET],
-        reason: "guard's sockets and state",
-    },
+    line(&[Read, Write], RUN, "guard's sockets and state"),
+    // Connected to, but neither removed nor replaced.
+    Line { actions: &[Connect], paths: RUN, except: &[WHY_SOCKET], reason: "guard's sockets and state" },
     line(&[Read, Write], &["/sys/fs/bpf", "/sys/fs/bpf/**"], "guard's pinned programs and maps"),
     line(
         &[Write],
@@ -260,5 +259,6 @@ mod tests {
     fn the_only_socket_of_guards_that_an_agent_reaches_is_the_one_for_asking_why() {
         assert!(line_for(Connect, b"/run/guard/control.sock").is_some());
         assert!(line_for(Connect, WHY_SOCKET.as_bytes()).is_none());
+        assert!(line_for(Write, WHY_SOCKET.as_bytes()).is_some(), "it could be replaced");
     }
 }

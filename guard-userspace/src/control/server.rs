@@ -59,9 +59,6 @@ impl Server {
         fs::set_permissions(&path, fs::Permissions::from_mode(if group.is_some() { 0o660 } else { 0o600 }))?;
         if let Some(group) = group {
             chown(&path, None, Some(group))?;
-            // The group must also get through to the socket; it cannot list or change what is beside it.
-            chown(run, None, Some(group))?;
-            fs::set_permissions(run, fs::Permissions::from_mode(0o710))?;
         }
         let (send, calls) = mpsc::channel(WAITING);
         tokio::spawn(accept(listener, send));

@@ -154,6 +154,7 @@ impl Daemon {
         for id in gone {
             if let Some(pending) = self.holds.queue.take(id) {
                 reader.note("approval-void", fields(&pending, "its caller is gone", now));
+                reader.why.void(pending.session, (pending.request.tid, pending.start));
             }
         }
         let held = match self.kernel.held() {

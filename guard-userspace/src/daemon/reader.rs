@@ -21,6 +21,7 @@ use crate::kernel::{Kernel, Tier};
 use crate::metrics::{Decisions, Snapshot};
 use crate::sinks::Sinks;
 use crate::sys;
+use crate::why::Memory;
 
 /// Records of one write: enough to spread its cost, few enough to be held while there is no room for them.
 const BATCH: usize = 4096;
@@ -46,6 +47,8 @@ pub struct Reader {
     dirty: bool,
     /// By session: how many decisions came, by verdict's rank.
     pub(super) counts: HashMap<u64, [u64; VERDICTS]>,
+    /// What agents may ask about.
+    pub(super) why: Memory,
     /// Why the log cannot be written, while it cannot.
     refused: Option<String>,
     /// Where records go besides.
@@ -96,6 +99,7 @@ impl Reader {
         }
         scribe.remember_sessions(&state.join("sessions.json"));
         let pending = vec![scribe.note("daemon-start", Vec::new())];
+        let began = pending[0].time;
         Ok(Self {
             wait,
             ring,
@@ -106,6 +110,7 @@ impl Reader {
             checkpoint: Instant::now(),
             dirty: false,
             counts: HashMap::new(),
+            why: Memory::new(began),
             refused: None,
             sinks,
             decisions: Decisions::default(),
@@ -137,6 +142,7 @@ impl Reader {
                 let before = self.pending.len();
                 self.scribe.take(&entry, &mut self.pending);
                 count(&mut self.counts, &self.pending[before..]);
+                self.pending[before..].iter().for_each(|record| self.why.note(record));
             }
             if self.sinks.page().is_some() {
                 self.queue_age = age(&self.pending).unwrap_or(0.0);
@@ -189,6 +195,7 @@ impl Reader {
             let strays = strays.get_or_insert_with(|| kernel.labels().unwrap_or_default());
             if !strays.iter().any(|(_, label)| label.session == session) {
                 self.scribe.end_session(session, directory.is_none(), &mut self.pending);
+                self.why.forget(session);
             }
         }
         if let Err(error) = self.scribe.keep_sessions() {

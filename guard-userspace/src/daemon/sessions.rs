@@ -100,6 +100,13 @@ impl Sessions {
     }
 }
 
+impl Sessions {
+    /// The UUID of a session that lives, by the kernel's number.
+    pub(super) fn name(&self, id: u64) -> Option<String> {
+        self.live.get(&id).map(|session| session.session.clone())
+    }
+}
+
 impl Daemon {
     /// Finds the sessions that have begun or ended since the last look.
     pub(super) fn look_at_sessions(&mut self, reader: &mut Reader) {

@@ -1,7 +1,8 @@
 //! What outlives the daemon, and what it tells `guard status`.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -90,7 +91,16 @@ pub(super) fn replace(path: &Path, value: &impl Serialize) -> Result<(), DaemonE
     let text = serde_json::to_vec_pretty(value)
         .map_err(|error| doing(format!("write {}", path.display()))(io::Error::other(error)))?;
     let new = path.with_extension("new");
-    fs::write(&new, text)
+    write(&new, &text)
         .and_then(|()| fs::rename(&new, path))
         .map_err(doing(format!("write {}", path.display())))
+}
+
+/// For root alone: everybody can get through to the sockets beside it.
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // One that a former daemon left half-written may be open to others.
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    file.write_all(text)
 }

@@ -104,6 +104,13 @@ impl Kernel {
         Ok(sessions)
     }
 
+    /// The session of a governed cgroup, as the kernel holds it.
+    pub fn session_of(&self, cgroup: u64) -> Option<u64> {
+        let mut entry = CgroupEntry::default();
+        let found = bpf::lookup(self.map("CGROUPS").ok()?, cgroup.as_bytes(), entry.as_mut_bytes()).ok()?;
+        (found && entry.session != 0).then_some(entry.session)
+    }
+
     /// The top cgroups of all sessions, as the kernel holds them: id and domain.
     pub fn session_roots(&self) -> io::Result<Vec<(u64, u32)>> {
         let map = self.map("CGROUPS")?;

@@ -113,7 +113,7 @@ pub const HOOKS: &[Hook] = &[
     lsm("netlink_send", &[(0, "*sock"), (1, "*sk_buff")]),
     some("sctp_bind_connect", &[(0, "*sock")], "a kernel without it has no SCTP"),
     some("mptcp_add_subflow", &[(0, "*sock")], "before 6.4 the socket is refused where it is made"),
-    lsm("unix_stream_connect", &[(1, "*sock")]),
+    lsm("unix_stream_connect", &[(1, "*sock"), (2, "*sock")]),
     lsm("unix_may_send", &[(1, "*socket")]),
     lsm("inode_setattr", &[]),
     lsm("inode_setxattr", &[(1, "*dentry")]),

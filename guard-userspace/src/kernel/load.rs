@@ -35,6 +35,7 @@ const PINNED: &[&str] = &[
     "CLOSED",
     "DOWN",
     "APPROVALS",
+    "WHY",
     "SPENT",
     "GATEWAYS",
     "SEEN",

@@ -196,7 +196,7 @@ fn links() -> Result<Vec<(PathBuf, u64)>> {
     Ok(links)
 }
 
-fn end_daemon(daemon: Pid, signal: Signal) -> Result<()> {
+pub(super) fn end_daemon(daemon: Pid, signal: Signal) -> Result<()> {
     kill(daemon, signal)?;
     let deadline = Instant::now() + Duration::from_secs(60);
     // It is a child of this test or of the guest's init.

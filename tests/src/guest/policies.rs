@@ -22,6 +22,7 @@ pub(super) fn all() -> Vec<(String, String)> {
         ("run", super::sessions::POLICY),
         ("short", super::sessions::SHORT),
         ("flip", super::glass::POLICY),
+        ("why", super::why::POLICY),
     ] {
         all.push((name.to_owned(), text.to_owned()));
     }
