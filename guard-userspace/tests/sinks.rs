@@ -24,8 +24,7 @@ fn settings(text: &str) -> Settings {
 }
 
 fn start(text: &str) -> Sinks {
-    let settings = settings(text);
-    Sinks::start(&settings.sinks, settings.metrics.as_ref()).unwrap()
+    Sinks::start(&settings(text)).unwrap()
 }
 
 /// Writes some records to a log and offers its lines.
