@@ -5,12 +5,16 @@
 //! into a map, bound to the digest that the kernel made of the call, and the process is continued: it makes the call
 //! again and finds it.
 
+pub mod decider;
 mod duration;
 pub mod facts;
+mod message;
 mod queue;
 mod request;
+pub(crate) mod sign;
 
 pub use duration::{NoDuration, parse_duration};
+pub use message::{Event, Outcome, message, question};
 pub use queue::{Arrival, Bounds, Pending, Queue};
 pub use request::Request;
 pub(crate) use request::object;

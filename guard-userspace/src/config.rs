@@ -1,6 +1,10 @@
 //! `/etc/guard/guard.yaml`: what the daemon does besides enforcing and recording. Without the file it does
 //! neither more nor less than that.
 
+mod approvals;
+mod secret;
+mod url;
+
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -10,6 +14,10 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::audit::Options;
+
+pub use approvals::{Ask, Decider, Webhook};
+pub use secret::Secret;
+pub use url::Url;
 
 /// Why the configuration is refused whole.
 #[derive(Debug, Error)]
@@ -29,6 +37,10 @@ pub enum ConfigError {
 pub struct Settings {
     pub metrics: Option<Listen>,
     pub sinks: Vec<Sink>,
+    /// Who is told of held calls.
+    pub approvals: Option<Webhook>,
+    /// Which program answers them.
+    pub decider: Option<Decider>,
     pub log: Options,
 }
 
@@ -81,41 +93,6 @@ pub enum Only {
     Refused,
 }
 
-/// `http://host:port/path`. The host is an address or a name of this host's resolver.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Url {
-    pub host: String,
-    pub port: u16,
-    pub path: String,
-}
-
-impl std::fmt::Display for Url {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "http://{}:{}{}", self.host, self.port, self.path)
-    }
-}
-
-impl Url {
-    fn parse(text: &str) -> Result<Self, String> {
-        if text.starts_with("https:") {
-            return Err(format!(
-                "`{text}`: guard speaks no TLS; write the http:// address of a collector or proxy on this host"
-            ));
-        }
-        let wrong = || format!("`{text}` is no address: write http://127.0.0.1:4318/v1/logs");
-        let rest = text.strip_prefix("http://").ok_or_else(wrong)?;
-        let (place, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let (host, port) = place.rsplit_once(':').unwrap_or((place, "80"));
-        let port = port.parse().map_err(|_| wrong())?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-        if host.is_empty() || !plain(host) || !plain(path) {
-            return Err(wrong());
-        }
-        Ok(Self { host: host.to_owned(), port, path: if path.is_empty() { "/".into() } else { path.into() } })
-    }
-}
-
 /// Bytes that wait for a sink, unless the file says otherwise.
 const QUEUE: u64 = 8 << 20;
 
@@ -124,6 +101,8 @@ const QUEUE: u64 = 8 << 20;
 struct File {
     metrics: Option<MetricsText>,
     sinks: Vec<SinkText>,
+    approvals: Option<approvals::WebhookText>,
+    decider: Option<approvals::DeciderText>,
     log: LogText,
 }
 
@@ -167,7 +146,7 @@ pub fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
 /// Where the configuration is.
 pub const DEFAULT: &str = "/etc/guard/guard.yaml";
 
-/// Reads the text.
+/// Reads the text, and the secrets that it names.
 pub fn parse(text: &str) -> Result<Settings, String> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Settings::default());
@@ -181,7 +160,9 @@ pub fn parse(text: &str) -> Result<Settings, String> {
     };
     let metrics = file.metrics.map(|metrics| listen(&metrics.listen)).transpose()?;
     let sinks = file.sinks.into_iter().map(sink).collect::<Result<_, _>>()?;
-    Ok(Settings { metrics, sinks, log })
+    let approvals = file.approvals.map(approvals::webhook).transpose()?;
+    let decider = file.decider.map(approvals::decider).transpose()?;
+    Ok(Settings { metrics, sinks, approvals, decider, log })
 }
 
 fn listen(text: &str) -> Result<Listen, String> {

@@ -1,6 +1,7 @@
 //! `guard daemon`: policies to the kernel, events to the log, and an eye on both.
 
 mod answer;
+mod decider;
 mod drills;
 mod gateways;
 mod glass;
@@ -22,6 +23,7 @@ use guard_common::abi::Control;
 use thiserror::Error;
 use tracing::{error, info, warn};
 
+use decider::Deciding;
 use holds::Holds;
 
 use crate::audit::{Clock, Value};
@@ -116,6 +118,7 @@ struct Daemon {
     unwritten: Option<String>,
     /// Calls that wait for an answer.
     holds: Holds,
+    deciding: Deciding,
     gateways: Gateways,
 }
 
@@ -137,6 +140,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let (loaded, plan) = compile_with_drills(loaded, &config, &ids, generation + 1)?;
     let sessions = Sessions::read(&config.state).map_err(doing("read the boot id"))?;
     let gateways = Gateways::new(config.probe.clone());
+    let deciding = Deciding::new(config.settings.decider.clone());
     let mut daemon = Daemon {
         config,
         kernel,
@@ -146,6 +150,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         refused: None,
         unwritten: None,
         holds: Holds::default(),
+        deciding,
         gateways,
     };
     // A log that cannot be kept is found out before anything is decided by these policies.
@@ -301,7 +306,12 @@ impl Daemon {
         loop {
             tokio::select! {
                 ready = reader.readable() => ready?,
-                digested = self.holds.digested() => self.holds.note(digested),
+                digested = self.holds.digested() => {
+                    if let Some(id) = self.holds.note(digested) {
+                        self.announce(id, reader);
+                    }
+                }
+                answered = self.deciding.answered() => self.decide(answered, reader),
                 _ = often.tick() => self.tend_holds(reader),
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
@@ -327,7 +337,7 @@ impl Daemon {
                     // What the ring holds first, or a session would end before its last records.
                     reader.drain(&self.plan)?;
                     reader.end_sessions(&self.kernel);
-                    reader.publish(&self.kernel, &self.plan, self.refused.is_some());
+                    reader.publish(&self.kernel, &self.plan, self.refused.is_some(), self.deciding.counts());
                     ticks = ticks.wrapping_add(1);
                     if ticks.is_multiple_of(SWEEP) {
                         self.sweep();

@@ -3,7 +3,7 @@
 //! only if there is room.
 
 mod deliver;
-mod http;
+pub(crate) mod http;
 mod journald;
 
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use std::thread;
 
 use tokio::sync::Notify;
 
-use crate::config::{Listen, Sink};
+use crate::config::Settings;
 use crate::metrics;
 
 /// What a sink has done, for metrics.
@@ -85,6 +85,12 @@ struct Handle {
     counts: Arc<Counts>,
 }
 
+impl Handle {
+    fn new(name: String, queue_bytes: usize) -> Self {
+        Self { name, queue: Arc::new(Queue::new(queue_bytes)), counts: Arc::default() }
+    }
+}
+
 /// What a sink is at, for metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -99,24 +105,31 @@ pub struct Standing {
 #[derive(Debug, Default)]
 pub struct Sinks {
     handles: Vec<Handle>,
+    /// Who is told of held calls.
+    approvals: Option<Handle>,
     /// What `/metrics` answers; `None` if nobody asked for it.
     page: Option<metrics::Page>,
 }
 
 impl Sinks {
     /// Starts the thread if there is anything for it to do.
-    pub fn start(sinks: &[Sink], listen: Option<&Listen>) -> io::Result<Self> {
+    pub fn start(settings: &Settings) -> io::Result<Self> {
         let mut handles = Vec::new();
         let mut work = Vec::new();
-        for sink in sinks {
-            let queue = Arc::new(Queue::new(sink.queue_bytes));
-            let counts = Arc::new(Counts::default());
-            work.push((sink.clone(), Arc::clone(&queue), Arc::clone(&counts)));
-            handles.push(Handle { name: sink.to.name(), queue, counts });
+        for sink in &settings.sinks {
+            let handle = Handle::new(sink.to.name(), sink.queue_bytes);
+            work.push((sink.clone(), Arc::clone(&handle.queue), Arc::clone(&handle.counts)));
+            handles.push(handle);
         }
-        let server = listen.map(metrics::Server::bind).transpose()?;
+        let approvals = settings.approvals.as_ref().map(|webhook| {
+            let handle = Handle::new(format!("approvals {}", webhook.url), webhook.queue_bytes);
+            let parts = (webhook.clone(), Arc::clone(&handle.queue), Arc::clone(&handle.counts));
+            (handle, parts)
+        });
+        let (approvals, telling) = approvals.unzip();
+        let server = settings.metrics.as_ref().map(metrics::Server::bind).transpose()?;
         let page = server.as_ref().map(metrics::Server::page);
-        if server.is_none() && work.is_empty() {
+        if server.is_none() && work.is_empty() && telling.is_none() {
             return Ok(Self::default());
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -125,18 +138,26 @@ impl Sinks {
                 for (sink, queue, counts) in work {
                     tokio::spawn(deliver::run(sink, queue, counts));
                 }
+                if let Some((webhook, queue, counts)) = telling {
+                    tokio::spawn(deliver::tell(webhook, queue, counts));
+                }
                 match server {
                     Some(server) => server.serve().await,
                     None => std::future::pending().await,
                 }
             });
         })?;
-        Ok(Self { handles, page })
+        Ok(Self { handles, approvals, page })
     }
 
     /// Whether anybody wants lines.
     pub fn wants_lines(&self) -> bool {
         !self.handles.is_empty()
+    }
+
+    /// Whether anybody wants to hear of held calls.
+    pub fn wants_held(&self) -> bool {
+        self.approvals.is_some()
     }
 
     /// Where the daemon puts what `/metrics` answers.
@@ -158,10 +179,20 @@ impl Sinks {
         }
     }
 
+    /// Offers one message about a held call to whoever is to hear of them.
+    pub fn tell(&self, message: &[u8]) {
+        if let Some(handle) = &self.approvals
+            && !handle.queue.offer(&message.into())
+        {
+            handle.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// How each sink is doing.
     pub fn standing(&self) -> Vec<Standing> {
         self.handles
             .iter()
+            .chain(&self.approvals)
             .map(|handle| Standing {
                 name: handle.name.clone(),
                 sent: handle.counts.sent.load(Ordering::Relaxed),

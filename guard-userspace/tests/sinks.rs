@@ -4,14 +4,17 @@ mod common;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Place, records};
-use guard_userspace::audit::Options;
+use guard_userspace::approvals::{Event, Request, message};
+use guard_userspace::audit::{Host, Options};
 use guard_userspace::config::{Settings, parse};
 use guard_userspace::metrics::NAMES;
 use guard_userspace::sinks::Sinks;
@@ -24,8 +27,7 @@ fn settings(text: &str) -> Settings {
 }
 
 fn start(text: &str) -> Sinks {
-    let settings = settings(text);
-    Sinks::start(&settings.sinks, settings.metrics.as_ref()).unwrap()
+    Sinks::start(&settings(text)).unwrap()
 }
 
 /// Writes some records to a log and offers its lines.
@@ -37,16 +39,24 @@ fn offer(place: &Place, sinks: &Sinks, seqs: std::ops::Range<u64>) {
 
 /// An HTTP server that gives each body on and answers with these status codes in turn, the last one for ever.
 fn server(codes: &'static [u16]) -> (u16, mpsc::Receiver<Vec<u8>>) {
+    let (port, requests) = listener(codes);
+    let (send, bodies) = mpsc::channel();
+    thread::spawn(move || requests.into_iter().try_for_each(|(_, body)| send.send(body)));
+    (port, bodies)
+}
+
+/// As [`server`], with each request's head.
+fn listener(codes: &'static [u16]) -> (u16, mpsc::Receiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (send, bodies) = mpsc::channel();
     thread::spawn(move || {
         for (n, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
-            let body = read_request(&mut stream);
+            let request = read_request(&mut stream);
             let code = codes[n.min(codes.len() - 1)];
             let _ = write!(stream, "HTTP/1.1 {code} x\r\nContent-Length: 0\r\n\r\n");
-            if send.send(body).is_err() {
+            if send.send(request).is_err() {
                 return;
             }
         }
@@ -54,17 +64,18 @@ fn server(codes: &'static [u16]) -> (u16, mpsc::Receiver<Vec<u8>>) {
     (port, bodies)
 }
 
-fn read_request(stream: &mut TcpStream) -> Vec<u8> {
+fn read_request(stream: &mut TcpStream) -> (String, Vec<u8>) {
     let mut bytes = Vec::new();
     let mut some = [0; 4096];
     loop {
         let read = stream.read(&mut some).unwrap();
         bytes.extend_from_slice(&some[..read]);
         let Some(at) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8_lossy(&bytes[..at]).to_lowercase();
+        let text = String::from_utf8_lossy(&bytes[..at]).into_owned();
+        let head = text.to_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         if bytes.len() >= at + 4 + length.parse::<usize>().unwrap() {
-            return bytes[at + 4..].to_vec();
+            return (text, bytes[at + 4..].to_vec());
         }
     }
 }
@@ -122,6 +133,79 @@ fn what_the_other_side_will_never_take_is_left_out_and_counted() {
     offer(&place, &sinks, 0..3);
     bodies.recv_timeout(SOON).unwrap();
     wait_until("counted", || sinks.standing()[0].dropped == 3);
+}
+
+/// What Python's own library makes of a message and a secret in a file.
+fn python_signature(secret: &Path, time: &str, body: &[u8]) -> String {
+    const SCRIPT: &str = "import hashlib, hmac, sys\n\
+        key = open(sys.argv[1], 'rb').read().removesuffix(b'\\n')\n\
+        text = sys.argv[2].encode() + b'.' + sys.stdin.buffer.read()\n\
+        print('v1=' + hmac.new(key, text, hashlib.sha256).hexdigest())";
+    let mut python = Command::new("python3")
+        .args(["-c", SCRIPT])
+        .arg(secret)
+        .arg(time)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 is there");
+    python.stdin.take().unwrap().write_all(body).unwrap();
+    String::from_utf8(python.wait_with_output().unwrap().stdout).unwrap().trim().to_owned()
+}
+
+fn secret(place: &Place) -> PathBuf {
+    let path = place.0.join("secret");
+    std::fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+#[test]
+fn a_message_about_a_held_call_is_signed_and_tried_again() {
+    let place = Place::new("sink-held");
+    let secret = secret(&place);
+    let (port, requests) = listener(&[500, 200]);
+    let sinks = start(&format!(
+        "approvals: {{ webhook: 'http://127.0.0.1:{port}/held', secret: {} }}\n",
+        secret.display()
+    ));
+    assert!(sinks.wants_held() && !sinks.wants_lines());
+    // Records are not for it.
+    offer(&place, &sinks, 0..3);
+    let host = Host { name: "h".into(), boot: "b".into() };
+    let call = Request { id: 4, object: "/srv/\u{e4}".into(), ..Request::default() };
+    let sent = message(Event::Held, &host, &call, None);
+    sinks.tell(&sent);
+    for _ in 0..2 {
+        let (head, body) = requests.recv_timeout(SOON).unwrap();
+        assert_eq!(body, sent);
+        let header = |name: &str| {
+            let found = head.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+            found.trim_start_matches(": ").to_owned()
+        };
+        let time = header("Guard-Timestamp");
+        assert_eq!(header("Guard-Signature"), python_signature(&secret, &time, &body));
+    }
+    wait_until("sent", || sinks.standing()[0].sent == 1);
+    let standing = &sinks.standing()[0];
+    assert_eq!((standing.failed, standing.dropped), (1, 0));
+    assert_eq!(standing.name, format!("approvals http://127.0.0.1:{port}/held"));
+}
+
+#[test]
+fn a_stalled_webhook_takes_no_more_than_its_queue() {
+    let place = Place::new("sink-held-stalled");
+    let stalled = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = stalled.local_addr().unwrap().port();
+    let sinks = start(&format!(
+        "approvals: {{ webhook: 'http://127.0.0.1:{port}/', secret: {}, queue: 64KiB }}\n",
+        secret(&place).display()
+    ));
+    let begun = Instant::now();
+    (0..1000).for_each(|_| sinks.tell(&[b'x'; 1000]));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let standing = &sinks.standing()[0];
+    assert!(standing.waiting_bytes <= 64 << 10 && standing.dropped > 900, "{standing:?}");
 }
 
 #[test]

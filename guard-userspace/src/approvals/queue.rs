@@ -54,6 +54,7 @@ pub enum Arrival {
 pub struct Queue {
     last: u64,
     pending: BTreeMap<u64, Pending>,
+    replaced: Option<Pending>,
 }
 
 impl Queue {
@@ -76,7 +77,7 @@ impl Queue {
                 return Arrival::New(id);
             }
             let id = known.request.id;
-            self.pending.remove(&id);
+            self.replaced = self.pending.remove(&id);
         }
         let of_policy = self.pending.values().filter(|other| other.request.policy == request.policy).count();
         let of_session = self.pending.values().filter(|other| other.session == event.session).count();
@@ -87,6 +88,11 @@ impl Queue {
         request.id = self.last;
         self.pending.insert(self.last, Pending::new(call, request, since, bounds));
         Arrival::New(self.last)
+    }
+
+    /// The call, if there was one, that its thread gave up for the last that arrived: a signal's handler makes another.
+    pub fn replaced(&mut self) -> Option<Pending> {
+        self.replaced.take()
     }
 
     fn of(&self, thread: Thread) -> Option<&Pending> {

@@ -61,8 +61,11 @@ fn a_call_that_comes_again_waits_once_and_keeps_its_time() {
     assert_eq!(queue.arrive(&call(1, 7, 99, "/a"), 30, BOUNDS), Arrival::New(1));
     let pending = queue.get(1).unwrap();
     assert_eq!((pending.digest, pending.since), (99, 10));
+    assert!(queue.replaced().is_none());
     // Another call of the same thread.
     assert_eq!(queue.arrive(&call(1, 7, 5, "/b"), 40, BOUNDS), Arrival::New(2));
+    assert_eq!(queue.replaced().map(|before| before.request.id), Some(1));
+    assert!(queue.replaced().is_none());
     assert!(queue.get(1).is_none());
 }
 

@@ -97,6 +97,11 @@ impl<N: Names> Scribe<N> {
         })
     }
 
+    /// The host whose records it makes.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// Goes on with the sessions that the last daemon of this boot knew; `file` is where they are kept.
     pub fn remember_sessions(&mut self, file: &Path) {
         self.lives.remember(file, &self.host.boot);

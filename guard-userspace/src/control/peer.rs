@@ -14,7 +14,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub(super) fn of(stream: &UnixStream) -> std::io::Result<Self> {
+    pub(crate) fn of(stream: &UnixStream) -> std::io::Result<Self> {
         let credentials = stream.peer_cred()?;
         let pid = credentials
             .pid()

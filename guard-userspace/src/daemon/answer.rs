@@ -25,7 +25,7 @@ impl Daemon {
 
     /// The kernel lets no task of a domain connect; this is the second lock, and the first where no LSM program is
     /// called: there labels are not inherited either.
-    fn is_governed(&self, peer: &Peer) -> bool {
+    pub(super) fn is_governed(&self, peer: &Peer) -> bool {
         let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", peer.pid)).unwrap_or_default();
         let path = cgroup.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
         self.kernel.label(peer.pid).is_some() || self.plan.domain_of(path.as_bytes()) != 0
@@ -41,6 +41,7 @@ impl Daemon {
                     note: note.clone(),
                     session: session_seconds.map(Duration::from_secs),
                     by: asked(peer),
+                    why: String::new(),
                 };
                 Reply::from(self.answer_hold(*id, given, reader))
             }

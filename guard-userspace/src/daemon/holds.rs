@@ -6,8 +6,9 @@ use guard_common::abi::{Reason, RulingKey};
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
+use super::decider::outcome;
 use super::{Daemon, Reader};
-use crate::approvals::{Arrival, Bounds, Pending, Queue, Request, facts};
+use crate::approvals::{Arrival, Bounds, Event, Pending, Queue, Request, facts};
 use crate::audit::{Clock, HeldCall, Value};
 use crate::control::Refusal;
 use crate::kernel::go_on;
@@ -39,13 +40,17 @@ pub(super) struct Given {
     pub(super) note: String,
     /// For as long, to every such call of the session.
     pub(super) session: Option<Duration>,
+    /// Who gave it: `by`, and what else is known of them.
     pub(super) by: Vec<(&'static str, Value)>,
+    /// Why it is not what somebody said, or somebody said nothing.
+    pub(super) why: String,
 }
 
 impl Given {
     /// guard's own answer.
     pub(super) fn own(reason: Reason) -> Self {
-        Self { reason, note: String::new(), session: None, by: vec![("by", Value::Text("guard".to_owned()))] }
+        let by = vec![("by", Value::Text("guard".to_owned()))];
+        Self { reason, note: String::new(), session: None, by, why: String::new() }
     }
 }
 
@@ -66,11 +71,9 @@ impl Holds {
         }
     }
 
-    /// Puts a digest beside the call it was made for, unless that is another one by now.
-    pub(super) fn note(&mut self, (id, bound_to, made): Digested) {
-        let Some(pending) = self.queue.get_mut(id).filter(|pending| pending.digest == bound_to) else {
-            return;
-        };
+    /// Puts a digest beside the call it was made for, unless that is another one by now; gives the call's number.
+    pub(super) fn note(&mut self, (id, bound_to, made): Digested) -> Option<u64> {
+        let pending = self.queue.get_mut(id).filter(|pending| pending.digest == bound_to)?;
         match made {
             Ok((sha256, state)) => {
                 pending.request.sha256 = sha256;
@@ -78,6 +81,7 @@ impl Holds {
             }
             Err(why) => pending.request.sha256 = format!("unknown: {why}"),
         }
+        Some(id)
     }
 
     fn digest(&self, pending: &Pending) {
@@ -90,7 +94,7 @@ impl Holds {
     }
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     Clock::boottime().unwrap_or(0)
 }
 
@@ -106,7 +110,11 @@ impl Daemon {
         let event = &call.record.event;
         let bounds = self.bounds(event.domain, event.policy);
         let since = self.kernel.held_since(event.tid, event.start_time).unwrap_or(event.time);
-        match self.holds.queue.arrive(call, since, bounds) {
+        let arrival = self.holds.queue.arrive(call, since, bounds);
+        if let Some(before) = self.holds.queue.replaced() {
+            self.void(&before, "its thread makes another call", reader);
+        }
+        match arrival {
             Arrival::New(id) => {
                 if let Some(pending) = self.holds.queue.get_mut(id) {
                     pending.request.lineage = facts::lineage(pending.request.pid);
@@ -153,7 +161,7 @@ impl Daemon {
             .collect();
         for id in gone {
             if let Some(pending) = self.holds.queue.take(id) {
-                reader.note("approval-void", fields(&pending, "its caller is gone", now));
+                self.void(&pending, "its caller is gone", reader);
                 reader.why.void(pending.session, (pending.request.tid, pending.start));
             }
         }
@@ -175,6 +183,14 @@ impl Daemon {
                 warn!(%error, tid, "a thread that is gone cannot be forgotten");
             }
         }
+    }
+
+    /// A call that nobody can answer any more.
+    fn void(&mut self, pending: &Pending, why: &str, reader: &mut Reader) {
+        self.deciding.forget(pending.request.id);
+        let now = now();
+        reader.note("approval-void", fields(pending, why, now));
+        reader.tell(Event::Void, &pending.seen(now), None);
     }
 
     /// After a new generation: everything that waits asks again, under the rules that count now.
@@ -207,16 +223,19 @@ impl Daemon {
             // It stays held, is heard of again as a stray, and gets another chance.
             error!(%error, "an answer cannot be given");
         }
-        let mut record = fields(pending, given.reason.name(), now);
-        if let Some(time) = given.session {
-            record.push(("for_session_seconds", Value::Number(time.as_secs())));
+        self.deciding.forget(pending.request.id);
+        reader.note("approval", record(pending, given.reason.name(), given));
+        if given.reason != Reason::QueueFull {
+            reader.tell(Event::Answered, &pending.seen(now), Some(&outcome(given)));
         }
-        if !given.note.is_empty() {
-            record.push(("note", Value::Name(given.note.clone().into_bytes())));
-        }
-        record.extend(given.by.iter().cloned());
-        reader.note("approval", record);
         go_on(pending.request.pid);
+    }
+
+    /// Ends a call that waits.
+    pub(super) fn end_hold(&mut self, id: u64, given: &Given, reader: &mut Reader) {
+        if let Some(pending) = self.holds.queue.take(id) {
+            self.settle_hold(&pending, given, reader);
+        }
     }
 
     /// What is waiting.
@@ -237,7 +256,7 @@ impl Daemon {
     ) -> Result<Request, Refusal> {
         let pending = self.holds.queue.get(id).ok_or_else(|| unknown(id))?;
         if given.reason == Reason::Approved {
-            unchanged(pending)?;
+            unchanged(pending).map_err(Refusal::Failed)?;
         }
         if let Some(time) = given.session.filter(Duration::is_zero) {
             given.session = Some(SESSION.max(time));
@@ -257,21 +276,20 @@ impl Daemon {
 }
 
 /// The file that was shown must be the one that is there: a digest of another says nothing.
-fn unchanged(pending: &Pending) -> Result<(), Refusal> {
+pub(super) fn unchanged(pending: &Pending) -> Result<(), String> {
     let Some(shown) = pending.state else {
         let sha256 = &pending.request.sha256;
-        let refused = if sha256.is_empty() {
-            "the file's digest is still being made: ask again".to_owned()
+        return if sha256.is_empty() {
+            Err("the file's digest is still being made: ask again".to_owned())
         } else if pending.request.action == "exec" {
-            format!("the file's digest is {sha256}: deny it")
+            Err(format!("the file's digest is {sha256}: deny it"))
         } else {
-            return Ok(());
+            Ok(())
         };
-        return Err(Refusal::Failed(refused));
     };
     match facts::state(&pending.file) {
         Ok(state) if state == shown => Ok(()),
-        _ => Err(Refusal::Failed("the file has changed since it was shown: deny it".to_owned())),
+        _ => Err("the file has changed since it was shown: deny it".to_owned()),
     }
 }
 
@@ -281,6 +299,21 @@ fn unknown(id: u64) -> Refusal {
 
 fn is_thread(pid: u32, tid: u32) -> bool {
     std::path::Path::new(&format!("/proc/{pid}/task/{tid}")).exists()
+}
+
+/// What a record says of an answer.
+pub(super) fn record(pending: &Pending, outcome: &str, given: &Given) -> Vec<(&'static str, Value)> {
+    let mut record = fields(pending, outcome, now());
+    if let Some(time) = given.session {
+        record.push(("for_session_seconds", Value::Number(time.as_secs())));
+    }
+    for (name, text) in [("note", &given.note), ("why", &given.why)] {
+        if !text.is_empty() {
+            record.push((name, Value::Name(text.clone().into_bytes())));
+        }
+    }
+    record.extend(given.by.iter().cloned());
+    record
 }
 
 /// What a record says of the call that was answered.

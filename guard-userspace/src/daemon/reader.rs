@@ -10,7 +10,8 @@ use guard_common::abi::{EventKind, Site};
 use tokio::io::unix::AsyncFd;
 use tracing::{error, info, warn};
 
-use super::{DaemonError, chain, doing};
+use super::{DaemonError, chain, decider, doing};
+use crate::approvals::{Event, Outcome, Request, message};
 use crate::audit::{
     Body, Clock, Hash, HeldCall, Host, Identity, Log, LogError, PlanNames, Record, Scribe, Value, hash,
     populated,
@@ -53,6 +54,8 @@ pub struct Reader {
     refused: Option<String>,
     /// Where records go besides.
     sinks: Sinks,
+    /// Messages about held calls, for when the log has what they tell of.
+    messages: Vec<Vec<u8>>,
     decisions: Decisions,
     /// Age of the oldest event of the last batch, in seconds, when it was read.
     queue_age: f64,
@@ -77,8 +80,8 @@ impl Reader {
         cgroups: &Path,
         settings: &Settings,
     ) -> Result<Self, DaemonError> {
-        let sinks = Sinks::start(&settings.sinks, settings.metrics.as_ref())
-            .map_err(doing("serve metrics and sinks, as the configuration asks"))?;
+        let sinks =
+            Sinks::start(settings).map_err(doing("serve metrics and sinks, as the configuration asks"))?;
         let ring = kernel.events().map_err(doing("open the event ring"))?;
         let wait = ring
             .as_fd()
@@ -113,6 +116,7 @@ impl Reader {
             why: Memory::new(began),
             refused: None,
             sinks,
+            messages: Vec::new(),
             decisions: Decisions::default(),
             queue_age: 0.0,
             since: Instant::now(),
@@ -153,6 +157,9 @@ impl Reader {
             if self.pending.is_empty() || !self.write() {
                 break;
             }
+        }
+        if self.pending.is_empty() {
+            self.messages.drain(..).for_each(|message| self.sinks.tell(&message));
         }
         if self.dirty && self.refused.is_none() && self.checkpoint.elapsed() >= CHECKPOINT {
             let done = self.log.checkpoint();
@@ -203,12 +210,24 @@ impl Reader {
         }
     }
 
-    /// Puts a record of the daemon's own into the log, with the next that are written.
     /// The calls that were held since the last question.
     pub(super) fn held(&mut self) -> Vec<HeldCall> {
         std::mem::take(&mut self.scribe.held)
     }
 
+    /// This host.
+    pub(super) fn host(&self) -> &Host {
+        self.scribe.host()
+    }
+
+    /// Tells of a held call, if anybody wants to hear of it.
+    pub(super) fn tell(&mut self, event: Event, call: &Request, outcome: Option<&Outcome>) {
+        if self.sinks.wants_held() {
+            self.messages.push(message(event, self.scribe.host(), call, outcome));
+        }
+    }
+
+    /// Puts a record of the daemon's own into the log, with the next that are written.
     pub(super) fn note(&mut self, kind: &'static str, fields: Vec<(&'static str, Value)>) {
         self.pending.push(self.scribe.note(kind, fields));
     }
@@ -246,7 +265,13 @@ impl Reader {
     }
 
     /// Writes what `/metrics` answers, if anybody may ask.
-    pub(super) fn publish(&self, kernel: &Kernel, plan: &Plan, refused: bool) {
+    pub(super) fn publish(
+        &self,
+        kernel: &Kernel,
+        plan: &Plan,
+        refused: bool,
+        decider: Option<decider::Counts>,
+    ) {
         let Some(page) = self.sinks.page() else { return };
         let sites = kernel.sites().unwrap_or([0; Site::COUNT]);
         let policies = plan.units.iter().filter(|unit| unit.profile.is_none());
@@ -263,6 +288,7 @@ impl Reader {
             sessions: self.scribe.sessions().len() as u64,
             silenced: !crate::status::ftrace_enabled(),
             sinks: self.sinks.standing(),
+            decider: decider.map(decider::named).unwrap_or_default(),
             // The gateways' probe and the drills put theirs here.
             gateways: Vec::new(),
             drill: None,

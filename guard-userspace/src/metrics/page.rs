@@ -26,6 +26,11 @@ pub const NAMES: &[(&str, &str, &str)] = &[
     ("guard_sink_dropped_records_total", "counter", "Records that a sink left out."),
     ("guard_sink_failures_total", "counter", "Tries of a sink that failed."),
     ("guard_sink_waiting_bytes", "gauge", "Bytes that wait for a sink."),
+    (
+        "guard_decider_answers_total",
+        "counter",
+        "What the decider said of held calls; none: no answer in time.",
+    ),
     ("guard_gateway_up", "gauge", "1 while the gateway answers."),
     ("guard_drill_age_seconds", "gauge", "Time since the last drill ended."),
     ("guard_drill_results", "gauge", "Outcomes of the last drill."),
@@ -104,6 +109,8 @@ pub struct Snapshot {
     pub sessions: u64,
     pub silenced: bool,
     pub sinks: Vec<Standing>,
+    /// How often the decider said what; empty without one.
+    pub decider: Vec<(&'static str, u64)>,
     /// What a probe of the gateways found last; empty without one.
     pub gateways: Vec<(String, bool)>,
     /// Empty until there has been one.
@@ -168,6 +175,11 @@ impl Snapshot {
             "guard_sink_dropped_records_total" => sinks(|sink| sink.dropped),
             "guard_sink_failures_total" => sinks(|sink| sink.failed),
             "guard_sink_waiting_bytes" => sinks(|sink| sink.waiting_bytes),
+            "guard_decider_answers_total" => self
+                .decider
+                .iter()
+                .map(|(answer, count)| (labels(&[("answer", answer)]), *count as f64))
+                .collect(),
             "guard_gateway_up" => self
                 .gateways
                 .iter()
@@ -217,6 +229,7 @@ mod tests {
         let snapshot = Snapshot {
             kernel: vec![("blocked", 3)],
             policies: vec![("a \"b\"".into(), "shadow".into())],
+            decider: vec![("approve", 5)],
             gateways: vec![("127.0.0.1:18080".into(), true)],
             drill: Some(Drill { age_seconds: 7, green: 2, gap: 0, skipped: 1 }),
             sinks: vec![Standing {

@@ -3,15 +3,16 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::sleep;
 
 use super::http::{self, Answer};
 use super::{Batch, Counts, Queue, journald};
+use crate::approvals::sign;
 use crate::audit::export::{is_refused, otlp_batch};
 use crate::audit::read::Entry;
-use crate::config::{Only, Sink, To};
+use crate::config::{Only, Sink, To, Webhook};
 
 /// Records of one request.
 const AT_ONCE: usize = 512;
@@ -45,28 +46,65 @@ fn wants(only: Only, entry: &Entry<'_>) -> bool {
 
 /// Tries until it is done; false if the other side will never take it.
 async fn deliver(to: &To, lines: &[(&[u8], Entry<'_>)], counts: &Counts) -> bool {
-    let mut wait = FIRST;
+    let mut tries = Tries::new(counts);
     loop {
         let outcome = match to {
             To::Journald(socket) => journald::send(socket, lines).await.map(|()| Answer::Taken),
             To::Otlp(url) => {
                 let body = otlp_batch(lines.iter().map(|(_, entry)| entry)).to_string();
-                http::post(url, "application/json", body.as_bytes()).await
+                http::post(url, &[], body.as_bytes()).await
             }
-            To::Webhook(url) => http::post(url, "application/json", &records(lines)).await,
+            To::Webhook(url) => http::post(url, &[], &records(lines)).await,
         };
+        if let Some(done) = tries.heed(outcome).await {
+            return done;
+        }
+    }
+}
+
+/// Sends messages about held calls, one after the other, each signed anew for each try.
+pub(super) async fn tell(webhook: Webhook, queue: Arc<Queue>, counts: Arc<Counts>) {
+    loop {
+        let body: Batch = queue.next().await;
+        let mut tries = Tries::new(&counts);
+        let done = loop {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+            let headers = sign::headers(&webhook.secret, now, &body);
+            if let Some(done) = tries.heed(http::post(&webhook.url, &headers, &body).await).await {
+                break done;
+            }
+        };
+        let counter = if done { &counts.sent } else { &counts.dropped };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Tries of one delivery, with longer and longer pauses between them.
+struct Tries<'a> {
+    counts: &'a Counts,
+    wait: Duration,
+}
+
+impl<'a> Tries<'a> {
+    fn new(counts: &'a Counts) -> Self {
+        Self { counts, wait: FIRST }
+    }
+
+    /// Whether it is delivered or never will be; `None`, after a pause, if it is to be tried again.
+    async fn heed(&mut self, outcome: io::Result<Answer>) -> Option<bool> {
         match outcome {
-            Ok(Answer::Taken) => return true,
+            Ok(Answer::Taken) => return Some(true),
             Ok(Answer::Never) => {
-                counts.failed.fetch_add(1, Ordering::Relaxed);
-                return false;
+                self.counts.failed.fetch_add(1, Ordering::Relaxed);
+                return Some(false);
             }
             Ok(Answer::Later) | Err(_) => {
-                counts.failed.fetch_add(1, Ordering::Relaxed);
-                sleep(wait).await;
-                wait = (wait * 2).min(LONGEST);
+                self.counts.failed.fetch_add(1, Ordering::Relaxed);
+                sleep(self.wait).await;
+                self.wait = (self.wait * 2).min(LONGEST);
             }
         }
+        None
     }
 }
 

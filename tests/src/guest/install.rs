@@ -11,13 +11,13 @@ use guard_common::table::AT_GENERATION;
 use guard_userspace::kernel::{Arenas, Kernel, Pins};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::Test;
 use super::agent::{End, REFUSED, Who, enter, inside};
 use super::ground::{At, Kind};
-use super::stage::{DAEMON, LOG, PINS, POLICIES, RUN, STATE, Stage, generation, log_end, status};
+use super::stage::{LOG, PINS, POLICIES, RUN, STATE, Stage, end_daemon, generation, log_end, status};
 use super::sys;
 
 pub(super) const TESTS: &[Test] = &[
@@ -194,19 +194,6 @@ fn links() -> Result<Vec<(PathBuf, u64)>> {
     }
     links.sort();
     Ok(links)
-}
-
-pub(super) fn end_daemon(daemon: Pid, signal: Signal) -> Result<()> {
-    kill(daemon, signal)?;
-    let deadline = Instant::now() + Duration::from_secs(60);
-    // It is a child of this test or of the guest's init.
-    while Path::new(&format!("/proc/{daemon}/exe")).read_link().is_ok() {
-        let _ = waitpid(daemon, Some(WaitPidFlag::WNOHANG));
-        ensure!(Instant::now() < deadline, "the daemon does not end: {}", log_end());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    fs::remove_file(DAEMON)?;
-    Ok(())
 }
 
 fn killed() -> Result<()> {

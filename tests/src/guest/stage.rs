@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, mknod};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -30,6 +31,8 @@ pub(super) const LAUNCHER: &str = "/usr/bin/runc";
 pub(super) const STATE: &str = "/var/lib/kt";
 pub(super) const DAEMON: &str = "/run/kt/daemon.pid";
 pub(super) const LOG: &str = "/run/kt/daemon.log";
+/// The configuration of the daemon that runs, if it was given one.
+const CONFIG: &str = "/run/kt/guard.yaml";
 
 /// Emulated kernels need a while to load every program.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -43,11 +46,20 @@ pub(super) struct Stage {
 impl Stage {
     /// Starts what does not run yet.
     pub(super) fn set() -> Result<Self> {
+        Self::set_with("")
+    }
+
+    /// As [`Self::set`], with this configuration, or none if it is empty.
+    pub(super) fn set_with(config: &str) -> Result<Self> {
         written::begin();
         if let Some(daemon) = running() {
-            return Ok(Self { daemon });
+            if fs::read_to_string(CONFIG).unwrap_or_default() == config {
+                return Ok(Self { daemon });
+            }
+            end_daemon(daemon, Signal::SIGTERM)?;
         }
         Self::prepare()?;
+        fs::write(CONFIG, config)?;
         Self::start()
     }
 
@@ -83,7 +95,9 @@ impl Stage {
 
     /// Starts the daemon on what is there.
     pub(super) fn start() -> Result<Self> {
-        Self::start_with(&[], |status| status["enforcing"] == Value::Bool(true))
+        let configured = fs::read_to_string(CONFIG).is_ok_and(|text| !text.is_empty());
+        let config: &[&str] = if configured { &["--config", CONFIG] } else { &[] };
+        Self::start_with(config, |status| status["enforcing"] == Value::Bool(true))
     }
 
     pub(super) fn start_with(more: &[&str], ready: fn(&Value) -> bool) -> Result<Self> {
@@ -221,6 +235,20 @@ fn generation_of(status: &Value) -> u64 {
 /// The generation the kernel holds.
 pub(super) fn generation() -> u64 {
     generation_of(&status())
+}
+
+/// Ends the daemon and waits until it is gone.
+pub(super) fn end_daemon(daemon: Pid, signal: Signal) -> Result<()> {
+    kill(daemon, signal)?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // It is a child of this test or of the guest's init.
+    while Path::new(&format!("/proc/{daemon}/exe")).read_link().is_ok() {
+        let _ = waitpid(daemon, Some(WaitPidFlag::WNOHANG));
+        ensure!(Instant::now() < deadline, "the daemon does not end: {}", log_end());
+        thread::sleep(Duration::from_millis(20));
+    }
+    fs::remove_file(DAEMON)?;
+    Ok(())
 }
 
 fn running() -> Option<Pid> {

@@ -1,6 +1,8 @@
 //! The verdicts between yes and no: what is slowed, what is boxed, what waits for an answer.
 
+mod decide;
 mod hold;
+mod party;
 mod sandbox;
 mod throttle;
 
@@ -37,6 +39,16 @@ pub(super) const TESTS: &[Test] = &[
     test("a held call asks again under new policies", hold::reloaded),
     test("a process of several threads is held and goes on whole", hold::threads),
     test("a signal lets no held call through", hold::signalled),
+    test(
+        "a decider's answer lets a held call through once, or refuses it, or leaves it to people",
+        decide::answered,
+    ),
+    test("a decider is asked with the kernel's facts", decide::facts),
+    test("a decider that says nothing in time, or nonsense, lets nothing through", decide::unanswered),
+    test("a decider or a daemon that dies over a question lets nothing through", decide::died),
+    test("a decider over HTTP counts only if it signs", decide::signed),
+    test("a webhook hears of every held call, signed, and again after a failure", decide::told),
+    test("a held call that a decider answers is soon done", decide::quick),
     test("two threads that are moved at once end up in both sandboxes", sandbox::at_once),
 ];
 

@@ -18,8 +18,7 @@ use serde_json::{Value, json};
 
 use super::Test;
 use super::agent::{End, REFUSED, Way, Who, attempt, inside, outside};
-use super::install::end_daemon;
-use super::stage::{RUN, Stage};
+use super::stage::{RUN, Stage, end_daemon};
 
 pub(super) const TESTS: &[Test] = &[
     test("an agent is told its own refusals, why and what to do, and nobody else's", own),

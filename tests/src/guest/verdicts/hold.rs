@@ -21,14 +21,14 @@ use super::super::stage::{Cgroup, RUN};
 use super::super::sys;
 use super::{Stage, files, records};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-fn list() -> Result<Vec<Waiting>> {
+pub(super) fn list() -> Result<Vec<Waiting>> {
     Ok(Client::connect(Path::new(RUN))?.ask(&Request::Approvals)?)
 }
 
 /// The call that waits for this object, with its digest made.
-fn waiting(object: &str) -> Result<Waiting> {
+pub(super) fn waiting(object: &str) -> Result<Waiting> {
     any_waiting(&[object])
 }
 
@@ -45,13 +45,13 @@ fn any_waiting(objects: &[&str]) -> Result<Waiting> {
     }
 }
 
-fn answer(id: u64, approve: bool) -> Result<Waiting> {
+pub(super) fn answer(id: u64, approve: bool) -> Result<Waiting> {
     let request = Request::Answer { id, approve, note: "a test".to_owned(), session_seconds: None };
     Ok(Client::connect(Path::new(RUN))?.ask(&request)?)
 }
 
 /// Runs `act` inside; `beside` runs outside at the same time and is given the process.
-fn beside(
+pub(super) fn beside(
     cgroup: &Cgroup,
     act: impl FnOnce() -> io::Result<()> + Send,
     beside: impl FnOnce(Pid) -> Result<()> + Send + 'static,
@@ -89,7 +89,7 @@ struct Call {
     went: End,
 }
 
-fn exists(path: &str) -> bool {
+pub(super) fn exists(path: &str) -> bool {
     Path::new(path).exists()
 }
 
@@ -160,15 +160,15 @@ fn become_it(path: &Path, words: &[&str]) -> io::Result<()> {
     Err(std::os::unix::process::CommandExt::exec(std::process::Command::new(path).args(words)))
 }
 
-fn start(path: &Path) -> io::Result<()> {
+pub(super) fn start(path: &Path) -> io::Result<()> {
     become_it(path, &["one", "two"])
 }
 
-fn run(words: &[&str]) -> io::Result<()> {
+pub(super) fn run(words: &[&str]) -> io::Result<()> {
     become_it(Path::new("/t/open/v/tool"), words)
 }
 
-fn ground() -> Result<PathBuf> {
+pub(super) fn ground() -> Result<PathBuf> {
     let v = files()?;
     let work = Path::new("/t/open/work");
     if work.exists() {
@@ -236,7 +236,7 @@ pub(super) fn denied() -> Result<()> {
     Ok(())
 }
 
-fn make(name: &str) -> io::Result<()> {
+pub(super) fn make(name: &str) -> io::Result<()> {
     File::create_new(format!("/t/open/v/asked/{name}")).map(drop)
 }
 
