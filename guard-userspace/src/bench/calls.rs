@@ -23,7 +23,7 @@ pub(super) fn measure(scratch: &Path, patience: Duration) -> Result<Vec<Figure>,
     let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
     let mut calls: Vec<Call<'_>> = vec![
         (
-            "getpid (control)",
+            "getppid (control)",
             Box::new(|| {
                 std::hint::black_box(nix::unistd::getppid());
                 Ok(())
