@@ -166,6 +166,37 @@ fn guards_own_files_are_out_of_reach_but_not_the_socket_for_asking_why() {
 }
 
 #[test]
+fn the_socket_for_asking_why_is_open_whatever_rules_profiles_and_other_policies_say() {
+    let all = |id: &str| format!("[{{id: {id}, unix: [\"/**\"], verdict: block, reason: x}}]");
+    let text = |name: &str, cgroup: &str| {
+        format!(
+            "version: 1\npolicy: {name}\napplies_to: [{{cgroup: \"{cgroup}\"}}]\nexec: {{default: allow}}\nconnect: {{default: block, rules: {}}}\nwrite: {{default: allow}}\nread: {{default: allow, rules: [{{id: to-mute, paths: [/mute], verdict: sandbox, profile: mute, reason: x}}]}}\nprofiles: {{mute: {{connect: {{default: block, rules: {}}}}}}}\n",
+            all("one"),
+            all("two")
+        )
+    };
+    let (a, b) = (text("a", "/a/**"), text("b", "/a/b/**"));
+    let plan = plan(&[&a, &b]);
+    let connect = |domain: u32, path: &str| {
+        let question = Question { action: Action::Connect, bytes: path.into(), args: None };
+        let decision = plan.decide(domain, &question);
+        (decision.verdict(), plan.cause(domain, &decision, &question))
+    };
+    let mut domains = vec![plan.domain_of(b"/a/x"), plan.domain_of(b"/a/b/x")];
+    let joined = ["a".to_owned(), "a/mute".to_owned()];
+    domains.push(plan.ids.get(&joined).expect("a domain for the profile"));
+    for domain in domains {
+        assert!(domain != 0);
+        assert!(matches!(connect(domain, "/run/guard/why.sock"), (Verdict::Allow, Cause::WhySocket)));
+        for path in ["/run/guard/control.sock", "/run/guard/why.sock/x", "/run/guard/why.soc", "/run/other"] {
+            assert_eq!(connect(domain, path).0, Verdict::Block, "{path}");
+        }
+        let write = Question { action: Action::Write, bytes: b"/run/guard/why.sock".into(), args: None };
+        assert_eq!(plan.decide(domain, &write).verdict(), Verdict::Block);
+    }
+}
+
+#[test]
 fn nobody_inside_can_pose_as_the_gateway() {
     let plan = plan(&[&named("p", "/p/**", "gateway: [\"127.0.0.1:18080\"]\nlisten: {default: allow}")]);
     let domain = plan.domain_of(b"/p/x");

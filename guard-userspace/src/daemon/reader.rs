@@ -202,7 +202,10 @@ impl Reader {
             let strays = strays.get_or_insert_with(|| kernel.labels().unwrap_or_default());
             if !strays.iter().any(|(_, label)| label.session == session) {
                 self.scribe.end_session(session, directory.is_none(), &mut self.pending);
-                self.why.forget(session);
+                if directory.is_none() {
+                    // Whoever comes into one that is still there belongs to the same session.
+                    self.why.forget(session);
+                }
             }
         }
         if let Err(error) = self.scribe.keep_sessions() {

@@ -92,7 +92,7 @@ impl Memory {
             .for_each(|entry| entry.outcome = Outcome::Void);
     }
 
-    /// The session is over: nobody is left to ask.
+    /// The session is over and its cgroup gone: nobody will ask.
     pub(crate) fn forget(&mut self, session: u64) {
         self.sessions.remove(&session);
     }

@@ -72,7 +72,7 @@ fn ground() -> Result<()> {
 
 /// What `guard why` said, and how it ended.
 #[derive(Debug)]
-struct Said {
+pub(super) struct Said {
     code: i64,
     out: String,
     err: String,
@@ -83,7 +83,7 @@ impl Said {
         serde_json::from_str(&self.out).with_context(|| format!("{self:?}"))
     }
 
-    fn refusals(&self) -> Result<Vec<Value>> {
+    pub(super) fn refusals(&self) -> Result<Vec<Value>> {
         self.account()?["refusals"].as_array().cloned().with_context(|| format!("{self:?}"))
     }
 }
@@ -108,7 +108,7 @@ fn why(cgroup: Option<&Path>, who: Who, before: Act, words: &'static [&'static s
     Ok(Said { code: said["code"].as_i64().unwrap_or(-1), out: text("out"), err: text("err") })
 }
 
-fn asked(cgroup: &Path, who: Who) -> Result<Said> {
+pub(super) fn asked(cgroup: &Path, who: Who) -> Result<Said> {
     let said = why(Some(cgroup), who, || Ok(()), &["--json"])?;
     ensure!(said.code == 0, "`guard why` ended with {said:?}");
     Ok(said)
@@ -305,9 +305,10 @@ fn without() -> Result<()> {
     let stage = Stage::set()?;
     ground()?;
     let cgroup = stage.cgroup("why")?;
-    inside(cgroup.path(), Who::Root, || fs::write(SHUT, "x"))?;
+    let end = inside(cgroup.path(), Who::Root, || fs::write(SHUT, "x"))?;
     let before = asked(cgroup.path(), Who::Root)?.account()?;
-    ensure!(before["refusals"].as_array().is_some_and(|told| told.len() == 1), "{before}");
+    let told = before["refusals"].as_array().map_or(0, Vec::len);
+    ensure!(end == REFUSED && told == 1, "what ended with {end:?} is told as {before}");
     end_daemon(stage.daemon, Signal::SIGKILL)?;
     let nobody = why(Some(cgroup.path()), Who::Nobody, || Ok(()), &["--json"])?;
     ensure!(nobody.code == 3 && nobody.out.is_empty(), "{nobody:?}");
@@ -316,7 +317,8 @@ fn without() -> Result<()> {
     let after = asked(cgroup.path(), Who::Root)?.account()?;
     let since = |account: &Value| account["since"].as_str().map(str::to_owned);
     ensure!(since(&after) > since(&before), "{before} and then {after}");
-    ensure!(after["refusals"] == json!([]) && after["session"] == before["session"], "{after}");
+    ensure!(after["refusals"] == json!([]), "the next daemon knows of {after}");
+    ensure!(after["session"] == before["session"], "{before} and then {after}");
     inside(cgroup.path(), Who::Root, || fs::write(SHUT, "x"))?;
     ensure!(asked(cgroup.path(), Who::Root)?.refusals()?.len() == 1, "the next daemon remembers nothing");
     Ok(())

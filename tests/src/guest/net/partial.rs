@@ -1,10 +1,13 @@
 //! On a kernel that calls no LSM program: the network alone, and everything says so.
 
+use std::net::TcpStream;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 
+use super::super::agent::{REFUSED, Who, inside};
 use super::super::stage::{PINS, RUN, Stage, status};
+use super::super::why::asked;
 use super::limits::{self, recorded};
 use super::world::World;
 use super::{Road, listen, roads, try_them};
@@ -67,5 +70,10 @@ pub(super) fn everything_says_degraded() -> Result<()> {
     for uncovered in ["files", "unix sockets", "packet", "made or connected outside"] {
         ensure!(text.contains(uncovered), "status does not name {uncovered}: {text}");
     }
+    let cgroup = stage.cgroup("net")?;
+    let end = inside(cgroup.path(), Who::Root, || TcpStream::connect("203.0.113.7:80").map(drop))?;
+    let told = asked(cgroup.path(), Who::Root)?.refusals()?;
+    ensure!(end == REFUSED && told.len() == 1, "what ended with {end:?} is told as {told:?}");
+    ensure!(told[0]["object"] == "203.0.113.7:80/tcp", "{told:?}");
     Ok(())
 }
