@@ -70,13 +70,14 @@ fn refused_as(name: &str, reason: &'static str) -> Result<()> {
 
 pub(super) fn answered() -> Result<()> {
     let (_stage, cgroup) = set(&by_socket())?;
-    let decider = party::decider()?;
+    let _decider = party::decider()?;
     let end = inside(cgroup.path(), Who::Root, || make("yes"))?;
     ensure!(end == End::Did && exists(&asked("yes")), "approved, it ended with {end:?}");
     let record = settled("yes", "approval")?;
     let by = format!("decider unix:{}", party::SOCKET);
     ensure!(record["outcome"] == "approved" && record["by"] == by.as_str(), "{record}");
-    ensure!(record["by_uid"] == 0 && record["by_pid"] == decider.0.as_raw(), "{record}");
+    // Who made the socket listen: this process, before it left it to a child.
+    ensure!(record["by_uid"] == 0 && record["by_pid"] == std::process::id(), "{record}");
     ensure!(record["note"] == "known", "{record}");
     // Once: the same call is another question.
     let end = inside(cgroup.path(), Who::Root, || {
@@ -325,16 +326,22 @@ pub(super) fn quick() -> Result<()> {
         fs::write("/t/open/work/took", took)
     })?;
     ensure!(end == End::Did, "it ended with {end:?}");
-    let mut took = said(Path::new("/t/open/work/took"))?;
-    took.sort_unstable();
-    ensure!(took.len() == CALLS, "{} calls", took.len());
-    let at = |percent: usize| took[(CALLS - 1) * percent / 100] as f64 / 1000.0;
-    println!(
-        "held, decided and resumed {CALLS} times: p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms",
-        at(50),
-        at(99),
-        at(100)
-    );
-    ensure!(at(99) < DEADLINE.as_secs_f64() * 1000.0, "p99 is {} ms", at(99));
+    let took = said(Path::new("/t/open/work/took"))?;
+    let told = told_of(&asked("there"), CALLS)?;
+    ensure!(took.len() == CALLS && told.len() == CALLS, "{} calls, {} questions", took.len(), told.len());
+    let millis = |micros: &i64| *micros as f64 / 1000.0;
+    let all: Vec<f64> = took.iter().map(millis).collect();
+    // Before the question the daemon makes the digest of the program, here a large one under an emulated processor.
+    let before: Vec<f64> = told.iter().filter_map(|told| told["call"]["waited_ms"].as_f64()).collect();
+    let after: Vec<f64> = all.iter().zip(&before).map(|(all, before)| all - before).collect();
+    for (what, mut times) in
+        [("whole", all), ("until the question", before), ("question to resumed", after.clone())]
+    {
+        times.sort_unstable_by(f64::total_cmp);
+        let at = |percent: usize| times[(CALLS - 1) * percent / 100];
+        println!("{what}: p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms", at(50), at(99), at(100));
+    }
+    let late = after.iter().filter(|time| **time > DEADLINE.as_secs_f64() * 1000.0).count();
+    ensure!(late <= CALLS / 100, "{late} of {CALLS} took longer than the decider's deadline");
     Ok(())
 }
