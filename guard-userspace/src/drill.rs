@@ -7,10 +7,13 @@
 
 mod arm;
 pub mod catalogue;
+pub mod chaos;
 pub mod engine;
 mod ground;
 pub mod last;
+pub mod measured;
 mod oracle;
+pub mod own;
 mod records;
 pub mod report;
 mod stage;
@@ -39,6 +42,9 @@ pub enum DrillError {
     /// Somebody pressed Ctrl-C.
     #[error("interrupted; everything the drill made is removed")]
     Interrupted,
+    /// The file whose rules are to be tried.
+    #[error(transparent)]
+    Own(#[from] own::OwnError),
     /// What was asked for does not exist.
     #[error("no drill is called or tagged {0:?}: `guard drill --list` names them")]
     Unknown(String),

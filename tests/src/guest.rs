@@ -11,6 +11,7 @@ mod boundary;
 mod clients;
 mod debian;
 mod demo;
+mod drills;
 mod exec;
 mod files;
 mod glass;
@@ -62,8 +63,10 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         glass::TESTS,
         // They fill the log.
         audit::TESTS,
-        // Its last test takes away what the others stand on.
+        // Its last test takes away what those before stand on.
         install::TESTS,
+        // With a daemon of its own, in the usual places.
+        drills::TESTS,
     ];
     let debian: &[&[Test]] = &[debian::TESTS, clients::TESTS];
     let on_debian = std::env::var("GUARD_GUEST_ROOT").is_ok_and(|root| root == "debian");

@@ -33,6 +33,8 @@ pub(crate) struct Guest {
     files: Vec<(PathBuf, String, u32)>,
     env: Vec<(String, String)>,
     modules: Vec<String>,
+    /// The same, but a kernel need not have them.
+    modules_if_any: Vec<&'static str>,
     fetch: Vec<String>,
     lsm: String,
     append: String,
@@ -113,6 +115,7 @@ impl Guest {
             files: Vec::new(),
             env: Vec::new(),
             modules: Vec::new(),
+            modules_if_any: Vec::new(),
             fetch: Vec::new(),
             lsm: LSMS.to_owned(),
             append: String::new(),
@@ -161,6 +164,12 @@ impl Guest {
     /// Loads modules beyond the usual ones; the kernel must have them.
     pub(crate) fn modules(mut self, names: impl IntoIterator<Item = String>) -> Self {
         self.modules.extend(names);
+        self
+    }
+
+    /// Loads those of these that the kernel has.
+    pub(crate) fn modules_if_any(mut self, names: &[&'static str]) -> Self {
+        self.modules_if_any.extend(names);
         self
     }
 

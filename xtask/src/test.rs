@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// Only guest tests whose name contains this (may be given again); checks of the host are left out
     #[arg(long, value_name = "WORDS", conflicts_with = "fast")]
     only: Vec<String>,
+    /// Every drill in every way in which a task can be inside; without it by two of them
+    #[arg(long, conflicts_with = "fast")]
+    thorough: bool,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
@@ -47,7 +50,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         if args.only.is_empty() {
             self_tests::run(&mut report, first.name);
         }
-        guests::run(&mut report, &matrix, &args.only);
+        guests::run(&mut report, &matrix, &args.only, args.thorough);
     }
     Ok(report.finish())
 }

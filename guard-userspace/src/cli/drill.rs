@@ -24,12 +24,16 @@ pub(crate) struct Args {
     tier: Option<As>,
     #[arg(long, default_value = "text")]
     format: Format,
-    /// `vm` also runs drills whose control changes the machine: only on one that may be thrown away
+    /// `vm` also runs drills whose control changes the machine, and `chaos` kills the daemon, fills its disk and moves the
+    /// clock meanwhile: only on a machine that may be thrown away
     #[arg(long, default_value = "host")]
     profile: On,
     /// Try each drill by every way in which a task can be inside, not by two
     #[arg(long)]
     thorough: bool,
+    /// Also try each rule of this policy: what it blocks must fail, what it allows must work. `--only policy`: nothing else
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Print what there is and run nothing
     #[arg(long)]
     list: bool,
@@ -70,6 +74,7 @@ enum As {
 enum On {
     Host,
     Vm,
+    Chaos,
 }
 
 impl From<As> for Tier {
@@ -96,7 +101,7 @@ impl Args {
         let options = self.options()?;
         let report = match drill::run(&options) {
             Ok(report) => report,
-            Err(unknown @ DrillError::Unknown(_)) => {
+            Err(unknown @ (DrillError::Unknown(_) | DrillError::Own(_))) => {
                 eprintln!("guard drill: {unknown}");
                 return Ok(Ending::Usage);
             }
@@ -110,7 +115,7 @@ impl Args {
             Format::Html => report::html(&report),
         })?;
         // Part of a drill says nothing of the rest, so it is shown and not kept.
-        if self.only.is_empty() && self.tier.is_none() {
+        if self.only.is_empty() && self.tier.is_none() && options.profile != Profile::Chaos {
             last::keep(&options.state, &json)?;
             let _: Greeting = Client::connect(&options.run)?.ask(&Request::DrillResult(result))?;
         }
@@ -124,6 +129,7 @@ impl Args {
             run: self.run.clone(),
             state: self.state.clone(),
             policies: self.policies.clone(),
+            policy: self.policy.clone(),
             pins: Pins::at(&self.pins),
             cgroups: places::cgroups()?,
             helper: self.attempt.clone().or_else(helper).ok_or(DrillError::NoHelper)?,
@@ -132,6 +138,7 @@ impl Args {
             profile: match self.profile {
                 On::Host => Profile::Host,
                 On::Vm => Profile::Vm,
+                On::Chaos => Profile::Chaos,
             },
             thorough: self.thorough,
             stop,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Daemon, DaemonError, Loaded, PolicyError, policies};
 use crate::policy::glob::Glob;
-use crate::policy::model::{Policy, Selector};
+use crate::policy::model::{Mode, Policy, Selector};
 use crate::policy::parse;
 use crate::policy::source::{Span, Spanned};
 
@@ -41,6 +41,8 @@ fn confine(path: &Path) -> Option<Policy> {
     policy.applies_to = vec![Spanned::new(Selector::Cgroup(glob), Span::default())];
     policy.name.value = policy_name(stem);
     policy.candidate_for = None;
+    // A drill of a file that only records would show nothing.
+    policy.mode = Mode::Enforce;
     Some(policy)
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Ended {
     /// CLOCK_BOOTTIME when it was let go and when it had ended.
     pub(super) from: u64,
     pub(super) until: u64,
+    /// What the helper's far end saw, where it has one.
+    pub(super) effect: bool,
 }
 
 /// Runs one; `between` runs when the process is where it belongs and has not begun.
@@ -69,7 +71,7 @@ fn follow(child: &mut Child, start: &Start<'_>, between: impl FnOnce()) -> io::R
     let ready = lines.next(deadline);
     let Some(pid) = ready.as_deref().and_then(|line| line.strip_prefix("ready ")?.parse::<u32>().ok()) else {
         let why = complaint(child);
-        return Ok(Ended { end: End::NotReady(why), pids, from: 0, until: 0 });
+        return Ok(Ended { end: End::NotReady(why), pids, from: 0, until: 0, effect: false });
     };
     pids.push(pid);
     if !matches!(start.way, Way::Launched | Way::Cloned | Way::ClonedLeft) {
@@ -81,8 +83,9 @@ fn follow(child: &mut Child, start: &Start<'_>, between: impl FnOnce()) -> io::R
     between();
     let from = now()?;
     go(child)?;
-    let end = end(child, &mut lines, &mut pids, deadline)?;
-    Ok(Ended { end, pids, from, until: now()? })
+    let mut effect = false;
+    let end = end(child, &mut lines, &mut pids, &mut effect, deadline)?;
+    Ok(Ended { end, pids, from, until: now()?, effect })
 }
 
 fn now() -> io::Result<u64> {
@@ -109,13 +112,23 @@ fn go(child: &mut Child) -> io::Result<()> {
 }
 
 /// The last line it says, or what it became.
-fn end(child: &mut Child, lines: &mut Lines, pids: &mut Vec<u32>, deadline: Instant) -> io::Result<End> {
+fn end(
+    child: &mut Child,
+    lines: &mut Lines,
+    pids: &mut Vec<u32>,
+    effect: &mut bool,
+    deadline: Instant,
+) -> io::Result<End> {
     let mut told = None;
     while let Some(line) = lines.next(deadline) {
         let words: Vec<&str> = line.split(' ').collect();
         let number = |at: usize| words.get(at).and_then(|word| word.parse::<i32>().ok());
         let (Some(code), Some(pid)) = (number(1), number(2)) else { continue };
         pids.push(pid.cast_unsigned());
+        if words[0] == "effect" {
+            *effect = code != 0;
+            continue;
+        }
         told = Some(match (words[0], code) {
             ("killed", signal) => End::Killed(signal),
             (_, 0) => End::Did,

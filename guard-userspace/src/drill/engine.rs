@@ -1,6 +1,7 @@
 //! Runs the drills and judges them.
 
 mod judge;
+mod own;
 mod plan;
 mod result;
 
@@ -10,8 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::arm::{self, Ended, Start};
+use super::chaos::Chaos;
 use super::ground::Ground;
 use super::oracle::{Outsider, snapshot};
+use super::own::{derive, read};
 use super::records::Records;
 use super::stage::Stage;
 use super::{Drill, DrillError, Effect, End, Expect, Profile, Stance, Tier, Way, doing};
@@ -26,6 +29,8 @@ pub struct Options {
     pub run: PathBuf,
     pub state: PathBuf,
     pub policies: PathBuf,
+    /// Whose own rules are tried too.
+    pub policy: Option<PathBuf>,
     pub pins: Pins,
     pub cgroups: PathBuf,
     /// The program that tries.
@@ -42,6 +47,8 @@ pub struct Options {
 
 /// A process that has not ended by then never will.
 const LIMIT: Duration = Duration::from_secs(4);
+/// The same where everything is slow on purpose.
+const LIMIT_IN_CHAOS: Duration = Duration::from_secs(20);
 
 /// One attempt that was made, and what was seen of it from outside.
 #[derive(Debug)]
@@ -60,16 +67,31 @@ pub(super) struct Tried {
 pub fn run(options: &Options) -> Result<Report, DrillError> {
     let begun = Instant::now();
     let selected = select(options)?;
+    let own = match &options.policy {
+        Some(file) => derive(&read(file)?)?,
+        None => Vec::new(),
+    };
     let mut session = Session::open(options)?;
-    let mut tried = Vec::new();
+    let chaos = match options.profile {
+        Profile::Chaos => Some(Chaos::begin(options, &session.stage)?),
+        Profile::Host | Profile::Vm => None,
+    };
+    let (mut tried, mut tried_own) = (Vec::new(), Vec::new());
     for drill in &selected {
         tried.push(session.drill(drill)?);
     }
-    let recorded = session.catch_up()?;
-    let judged =
-        selected.iter().zip(&tried).map(|(one, tried)| judge::judge(one, tried, &session.records, recorded));
-    let outcomes = judged.collect();
-    Ok(Report::new(options, outcomes, begun.elapsed()))
+    for rule in &own {
+        session.go_on()?;
+        tried_own.push(own::run(&mut session, rule)?);
+    }
+    let disturbed = chaos.as_ref().map(Chaos::disturbed);
+    drop(chaos);
+    let recorded = if disturbed.is_some() { None } else { Some(session.catch_up()?) };
+    let records = &session.records;
+    let judged = selected.iter().zip(&tried).map(|(one, tried)| judge::judge(one, tried, records, recorded));
+    let judged_own = own.iter().zip(&tried_own).map(|(own, tried)| own::judge(own, tried, records));
+    let outcomes = judged.chain(judged_own).collect();
+    Ok(Report::new(options, outcomes, disturbed, begun.elapsed()))
 }
 
 /// Everything that stands while drills run.
@@ -97,9 +119,7 @@ impl<'o> Session<'o> {
             return Ok(tried);
         }
         for (tier, way, inside) in selected.arms(self.options.thorough) {
-            if self.options.stop.load(Ordering::Relaxed) {
-                return Err(DrillError::Interrupted);
-            }
+            self.go_on()?;
             let one = self.arm(&selected.drill, tier, way, inside)?;
             // What does not work outside proves nothing inside.
             let hopeless = !inside && !selected.drill.control.contains(&one.ended.end);
@@ -109,6 +129,15 @@ impl<'o> Session<'o> {
             }
         }
         Ok(tried)
+    }
+
+    fn limit(&self) -> Duration {
+        if self.options.profile == Profile::Chaos { LIMIT_IN_CHAOS } else { LIMIT }
+    }
+
+    /// Unless somebody wants it to stop.
+    fn go_on(&self) -> Result<(), DrillError> {
+        if self.options.stop.load(Ordering::Relaxed) { Err(DrillError::Interrupted) } else { Ok(()) }
     }
 
     fn arm(&mut self, drill: &Drill, tier: Tier, way: Way, inside: bool) -> Result<Tried, DrillError> {
@@ -132,7 +161,8 @@ impl<'o> Session<'o> {
         } else {
             &self.options.helper
         };
-        let start = Start { program, arguments, way, cgroup, away: self.stage.away.clone(), limit: LIMIT };
+        let start =
+            Start { program, arguments, way, cgroup, away: self.stage.away.clone(), limit: self.limit() };
         let (mut was, mut counted) = (Vec::new(), 0);
         let far = &mut self.stage.far;
         let pins = &self.options.pins;

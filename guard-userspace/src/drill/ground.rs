@@ -98,7 +98,7 @@ fn set_attribute(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
 }
 
 /// Writes a program, with a loader if one is named.
-fn program(path: &Path, loader: Option<&Path>) -> io::Result<()> {
+pub(super) fn program(path: &Path, loader: Option<&Path>) -> io::Result<()> {
     const HEADERS: usize = 64 + 2 * 56;
     let mut loader = loader.map(|path| path.as_os_str().as_bytes().to_vec()).unwrap_or_default();
     if !loader.is_empty() {

@@ -24,6 +24,7 @@ pub(super) struct Seen {
     object: String,
     verdict: String,
     reason: String,
+    rule: String,
 }
 
 #[derive(Debug)]
@@ -56,6 +57,7 @@ impl Records {
                     object: entry.object.into_owned(),
                     verdict: entry.verdict.into_owned(),
                     reason: entry.reason_code.into_owned(),
+                    rule: entry.rule.into_owned(),
                 });
             }
             ControlFlow::Continue(())
@@ -95,6 +97,18 @@ impl Records {
                 self.of(ended).any(|seen| seen.is(expect))
             }
         })
+    }
+
+    /// Whether something was refused there by this rule, or by any.
+    pub(super) fn names(&self, ended: &Ended, action: &str, rule: Option<&str>) -> bool {
+        self.of(ended).any(|seen| {
+            seen.verdict != "allow" && seen.action == action && rule.is_none_or(|rule| seen.rule == rule)
+        })
+    }
+
+    /// Whether something was decided there for this reason.
+    pub(super) fn tells(&self, ended: &Ended, reason: &str) -> bool {
+        self.of(ended).any(|seen| seen.reason == reason)
     }
 
     /// In words, what is there.

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -22,6 +23,7 @@ const PREFIX: &str = "guard-drill-";
 #[derive(Debug)]
 pub(super) struct Stage {
     pub(super) tree: PathBuf,
+    stances: Vec<Stance>,
     pub(super) far: Far,
     /// The beginning of abstract names.
     pub(super) hidden: String,
@@ -57,8 +59,11 @@ impl Stage {
         let hidden = format!("{PREFIX}{id}");
         let far = Far::open(&tree.join("sockets"), &hidden).map_err(doing("listen at the far end"))?;
         let (open_port, free_port) = (free_port()?, free_port()?);
+        let mut stances = vec![Stance::Plain, Stance::Lax, Stance::Raw];
+        stances.extend(options.policy.as_ref().map(|_| Stance::Own));
         let mut stage = Self {
             tree,
+            stances,
             far,
             hidden,
             guard: greeting.pid,
@@ -70,10 +75,17 @@ impl Stage {
             free_port,
             _lock: lock,
         };
-        for stance in [Stance::Plain, Stance::Lax] {
+        let helper =
+            options.helper.canonicalize().map_err(doing(format!("find {}", options.helper.display())))?;
+        for stance in stage.stances.iter().copied() {
             let file = directory.join(format!("{}.yaml", stage.stem(stance)));
-            fs::write(&file, policy(stance, &stage.tree, stage.far.gateway, open_port))
-                .map_err(doing(format!("write {}", file.display())))?;
+            let text = match (stance, &options.policy) {
+                (Stance::Own, Some(policy)) => {
+                    fs::read(policy).map_err(doing(format!("read {}", policy.display())))?
+                }
+                _ => policy(stance, &stage.tree, &helper, stage.far.gateway, open_port).into_bytes(),
+            };
+            fs::write(&file, text).map_err(doing(format!("write {}", file.display())))?;
         }
         let _: Greeting = client.ask(&Request::Drill)?;
         stage.make_cgroups().map_err(doing("make the drill's cgroups"))?;
@@ -81,21 +93,13 @@ impl Stage {
     }
 
     fn stem(&self, stance: Stance) -> String {
-        let word = match stance {
-            Stance::Plain => "plain",
-            Stance::Lax => "lax",
-        };
-        format!("{}-{word}", self.id)
+        format!("{}-{}", self.id, stance.word())
     }
 
     /// After the policies: a cgroup that is made under a policy is governed from its first moment.
     fn make_cgroups(&mut self) -> io::Result<()> {
         fs::create_dir_all(&self.away)?;
-        for stance in [Stance::Plain, Stance::Lax] {
-            fs::create_dir_all(self.cgroup(stance))?;
-        }
-        fs::create_dir_all(self.nested(Stance::Plain))?;
-        fs::create_dir_all(self.nested(Stance::Lax))
+        self.stances.iter().try_for_each(|stance| fs::create_dir_all(self.nested(*stance)))
     }
 
     /// Where attempts are made.
@@ -115,11 +119,12 @@ impl Stage {
 }
 
 /// What a drill's domain may do.
-fn policy(stance: Stance, tree: &Path, gateway: SocketAddr, open: u16) -> String {
-    let tree = tree.display();
+fn policy(stance: Stance, tree: &Path, helper: &Path, gateway: SocketAddr, open: u16) -> String {
+    let (tree, helper) = (tree.display(), literal(helper));
     let boundary = match stance {
-        Stance::Plain => "",
-        Stance::Lax => LAX,
+        Stance::Plain | Stance::Own => String::new(),
+        Stance::Lax => format!("boundary:\n  allow: [{LAX}]\n"),
+        Stance::Raw => format!("boundary:\n  allow: [{LAX}, socket-families]\n"),
     };
     format!(
         "version: 1
@@ -129,8 +134,9 @@ mode: enforce
 gateway: [\"{gateway}\"]
 audit: {{ allows: none, on_loss: block }}
 exec:
-  default: allow
+  default: block
   rules:
+    - {{ id: run, paths: [\"{tree}/open/**\", \"{helper}\"], verdict: allow }}
     - {{ id: no-run, paths: [\"{tree}/{{shut,blind}}/**\", \"{tree}/open/*/fresh/**\"], verdict: block }}
     - {{ id: no-words, paths: [\"{tree}/open/*/work/prog\"], args: [forbidden], verdict: block }}
 load:
@@ -157,10 +163,23 @@ read:
     )
 }
 
+/// A path as a glob that matches it alone, within quotes.
+fn literal(path: &Path) -> String {
+    path.as_os_str().as_bytes().iter().fold(String::new(), |mut out, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                out.push(char::from(*byte))
+            }
+            // Twice, for the quotes take one.
+            _ => out.push_str(&format!("\\\\x{byte:02x}")),
+        }
+        out
+    })
+}
+
 /// What an operator would never open.
-const LAX: &str = "boundary:
-  allow: [cap-sys-admin, cap-sys-chroot, cap-sys-module, cap-sys-time, cap-net-admin, cap-net-raw, cap-dac-read-search, cap-sys-nice, cap-sys-ptrace, ptrace-outside, socket-families]
-";
+const LAX: &str = "cap-sys-admin, cap-sys-chroot, cap-sys-module, cap-sys-time, cap-net-admin, cap-net-raw, \
+    cap-dac-read-search, cap-sys-nice, cap-sys-ptrace, ptrace-outside";
 
 /// A port that nobody uses now.
 fn free_port() -> Result<u16, DrillError> {
@@ -205,7 +224,10 @@ fn sweep(options: &Options) {
 /// cgroup outside every domain nothing is ended but by its id.
 fn remove_cgroups(path: &Path) {
     let text = path.to_string_lossy();
-    if text.contains("-plain") || text.contains("-lax") {
+    if [Stance::Plain, Stance::Lax, Stance::Own]
+        .iter()
+        .any(|stance| text.contains(&format!("-{}", stance.word())))
+    {
         let _ = fs::write(path.join("cgroup.kill"), "1");
     }
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
@@ -234,7 +256,7 @@ pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        for stance in [Stance::Plain, Stance::Lax] {
+        for stance in self.stances.iter().copied() {
             remove_cgroups(&self.cgroups.join(self.stem(stance)));
             let _ = fs::remove_file(drill_directory(&self.run).join(format!("{}.yaml", self.stem(stance))));
         }
@@ -257,8 +279,9 @@ mod tests {
     #[test]
     fn the_policies_of_a_drill_are_without_an_error() {
         let gateway = SocketAddr::from(([127, 0, 0, 1], 18080));
-        for stance in [Stance::Plain, Stance::Lax] {
-            let text = policy(stance, Path::new("/var/lib/guard-drill-1"), gateway, 9090);
+        for stance in [Stance::Plain, Stance::Lax, Stance::Raw] {
+            let helper = Path::new("/opt/a {b}/*\"guard-attempt");
+            let text = policy(stance, Path::new("/var/lib/guard-drill-1"), helper, gateway, 9090);
             let parsed = parse::parse(std::sync::Arc::new(Source::new("drill.yaml", text)));
             assert!(parsed.policy.is_some(), "{:?}", parsed.report.diagnostics);
         }

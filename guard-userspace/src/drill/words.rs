@@ -90,8 +90,23 @@ impl Way {
 pub enum Stance {
     /// Nothing of the boundary is open.
     Plain,
-    /// Capabilities, tracing and odd sockets are open, so that the hooks behind them must refuse by themselves.
+    /// Capabilities and tracing are open, so that the hooks behind them must refuse by themselves.
     Lax,
+    /// The same, and sockets of every family.
+    Raw,
+    /// An operator's own policy, as it is.
+    Own,
+}
+
+impl Stance {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Lax => "lax",
+            Self::Raw => "raw",
+            Self::Own => "own",
+        }
+    }
 }
 
 /// In which directory: the rules allow everything in the first, forbid changing, running and loading in the second,
@@ -189,6 +204,8 @@ pub enum Profile {
     Host,
     /// On a machine that may be thrown away: the control changes the machine.
     Vm,
+    /// There, while the daemon is killed and everything runs short: see [`super::chaos`].
+    Chaos,
 }
 
 /// Whether it must fail inside or must work.
@@ -241,6 +258,8 @@ pub struct Drill {
     pub until: (u32, u32),
     /// A kernel or a host without it is no failure.
     pub optional: bool,
+    /// It is about the daemon's process, so it needs one.
+    pub of_daemon: bool,
     pub profile: Profile,
 }
 

@@ -78,7 +78,7 @@ fn busybox(cpio: &mut Cpio) -> Result<()> {
 fn kernel_modules(cpio: &mut Cpio, guest: &Guest) -> Result<()> {
     let must: Vec<&str> = guest.modules.iter().map(String::as_str).collect();
     let disk = if guest.root.is_some() { DISK_MODULES } else { &[] };
-    let wanted: Vec<&str> = disk.iter().chain(USUAL_MODULES).copied().collect();
+    let wanted: Vec<&str> = disk.iter().chain(USUAL_MODULES).chain(&guest.modules_if_any).copied().collect();
     let closure = modules::closure(&guest.kernel, &wanted, &must)?;
     let dir = format!("usr/lib/modules/{}", guest.kernel.release);
     cpio.dir(&dir, 0o755)?;

@@ -18,6 +18,23 @@ const GUARD_AT: &str = "/usr/local/bin/guard";
 const DEMO_AT: &str = "/usr/local/bin/demo";
 const ATTEMPT_AT: &str = "/usr/local/bin/guard-attempt";
 
+/// What drills try to reach: with them loaded a refusal is guard's and not the kernel's want of a protocol.
+const DRILLED: &[&str] = &[
+    "tun",
+    "sctp",
+    "vsock",
+    "af_alg",
+    "algif_hash",
+    "af_key",
+    "kcm",
+    "tipc",
+    "xfrm_user",
+    "nfnetlink",
+    "dccp",
+    "dccp_ipv4",
+    "dns_resolver",
+];
+
 /// Where the results of a guest without the BPF security module are counted.
 const WITHOUT_BPF: &str = "without bpf";
 
@@ -31,9 +48,10 @@ struct Programs {
     guard: PathBuf,
     demo: PathBuf,
     attempt: PathBuf,
+    thorough: bool,
 }
 
-pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String]) {
+pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String], thorough: bool) {
     let build = || -> Result<Programs> {
         let dir = build_host::everything()?;
         Ok(Programs {
@@ -41,6 +59,7 @@ pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String]) {
             guard: dir.join("guard"),
             demo: dir.join("demo"),
             attempt: dir.join("guard-attempt"),
+            thorough,
         })
     };
     let programs = match build() {
@@ -132,7 +151,11 @@ fn guest(series: &str, programs: &Programs) -> Result<Guest> {
         .file(&programs.guard, GUARD_AT)
         .file(&programs.demo, DEMO_AT)
         .file(&programs.attempt, ATTEMPT_AT)
-        .timeout(Duration::from_secs(1800));
+        .modules_if_any(DRILLED)
+        .timeout(Duration::from_secs(3000));
+    if programs.thorough {
+        guest = guest.env("GUARD_DRILL_THOROUGH", "1");
+    }
     if Path::new(&policies).is_dir() {
         guest = guest.tree(&policies, "/usr/share/guard/policies");
     }

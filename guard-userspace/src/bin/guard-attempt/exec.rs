@@ -2,6 +2,7 @@
 
 pub(crate) mod load;
 
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -29,7 +30,17 @@ fn execute_at(directory: Arg<'_>, path: &Path, flags: i32) -> io::Result<()> {
 
 /// Becomes the program, with these words.
 fn execute_with(path: &Path, arguments: &[&str]) -> io::Result<()> {
-    let (path, texts) = (c(path), arguments.iter().map(c).collect::<Vec<_>>());
+    execute_list(path, &arguments.iter().map(c).collect::<Vec<_>>())
+}
+
+/// The same with words that need not be text; the first is the program's own name.
+pub(crate) fn execute_bytes(path: &Path, arguments: &[Vec<u8>]) -> io::Result<()> {
+    let texts = arguments.iter().map(|argument| CString::new(argument.as_slice()).unwrap_or_default());
+    execute_list(path, &std::iter::once(c(path)).chain(texts).collect::<Vec<_>>())
+}
+
+fn execute_list(path: &Path, texts: &[CString]) -> io::Result<()> {
+    let path = c(path);
     let mut list: Vec<u64> = texts.iter().map(|text| text.as_ptr() as u64).collect();
     list.push(0);
     let list = words(&list);

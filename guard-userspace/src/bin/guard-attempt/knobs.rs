@@ -92,10 +92,10 @@ pub(crate) const TRIES: &[Attempt] = &[
     plain("pins-move", |at, _| away_and_back(&at.path("pins")?.join("maps/CONTROL"))),
     plain("etc-systemd", |_, _| touch_and_go("/etc/systemd/system/guard-drill.service")),
     plain("etc-cron", |_, _| touch_and_go("/etc/cron.d/guard-drill")),
-    plain("etc-ld-preload", |_, _| touch_and_go("/etc/ld.so.preload.guard-drill")),
+    plain("etc-ld-preload", |_, _| touch_and_go("/etc/ld.so.preload")),
 ];
 
-/// Makes a file that no program looks for and takes it away again.
+/// Makes an empty file and takes it away again.
 fn touch_and_go(path: &str) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).open(path)?;
     fs::remove_file(path)

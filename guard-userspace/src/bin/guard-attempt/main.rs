@@ -3,8 +3,8 @@
 //! runs in a container or an initramfs.
 //!
 //! `guard-attempt NAME [WORD=VALUE…]` prepares, prints `ready`, waits for a line on standard input, tries, prints
-//! `end ERRNO PROCESS` and exits. `guard-attempt --list` names the techniques, and `guard-attempt outsider` waits to be
-//! done something to.
+//! `end ERRNO PROCESS` and exits. `guard-attempt --list` names the techniques, `guard-attempt outsider` waits to be
+//! done something to, and `guard-attempt rule` tries a rule of somebody's own policy.
 
 mod exec;
 mod files;
@@ -17,7 +17,9 @@ mod net;
 mod odd;
 mod options;
 mod outsider;
+mod rule;
 mod scene;
+mod storm;
 mod sys;
 mod table;
 mod tasks;
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ["outsider", rest @ ..] => outsider::wait(rest),
+        ["storm", file] => storm::beat(file),
+        ["rule", action, rest @ ..] => rule::run(action, rest),
         [name, rest @ ..] => match table::all().find(|attempt| attempt.name == *name) {
             Some(attempt) => way::run(attempt, rest),
             None => {

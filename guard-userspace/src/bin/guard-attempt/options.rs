@@ -26,6 +26,7 @@ pub(crate) const TRIES: &[Attempt] = &[
     plain("so-mark", |_, _| set(INET, DGRAM, SOCKET, libc::SO_MARK, ONE)),
     plain("so-dontroute", |_, _| set(INET, DGRAM, SOCKET, libc::SO_DONTROUTE, ONE)),
     plain("ip-options", |_, _| set(INET, DGRAM, IP, libc::IP_OPTIONS, &[131, 7, 4, 127, 77, 0, 9, 0])),
+    plain("ip-options-record", |_, _| set(INET, DGRAM, IP, libc::IP_OPTIONS, &[7, 7, 4, 0, 0, 0, 0, 0])),
     plain("ip-unicast-if", |_, _| set(INET, DGRAM, IP, 50, &[0, 0, 0, 1])),
     plain("ip-multicast-if", |_, _| set(INET, DGRAM, IP, libc::IP_MULTICAST_IF, &[127, 0, 0, 1])),
     plain("ip-freebind", |_, _| set(INET, DGRAM, IP, libc::IP_FREEBIND, ONE)),

@@ -13,14 +13,14 @@ use super::table::Attempt;
 use super::{sys, tier};
 
 /// How the two sides talk.
-struct Line {
+pub(crate) struct Line {
     hear: OwnedFd,
     say: OwnedFd,
 }
 
 impl Line {
     /// Takes standard input and output away from what the attempt may become.
-    fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let line = Self { hear: sys::move_away(0)?, say: sys::move_away(1)? };
         Ok(line)
     }
@@ -30,14 +30,14 @@ impl Line {
         Ok(Self { hear: sys::adopt(scene.need("hear")?)?, say: sys::adopt(scene.need("say")?)? })
     }
 
-    fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         if let Ok(say) = self.say.try_clone() {
             let _ = File::from(say).write_all(format!("{text}\n").as_bytes());
         }
     }
 
     /// One line, or the other side's end.
-    fn wait(&self) {
+    pub(crate) fn wait(&self) {
         let Ok(hear) = self.hear.try_clone() else { return };
         let mut byte = [0];
         while matches!(File::from_read(&hear, &mut byte), Ok(1)) && byte != *b"\n" {}
@@ -60,7 +60,7 @@ impl FromRead for File {
 }
 
 /// The error number of an outcome; -1 for an error that has none.
-fn errno_of(outcome: &io::Result<()>) -> i32 {
+pub(crate) fn errno_of(outcome: &io::Result<()>) -> i32 {
     match outcome {
         Ok(()) => 0,
         Err(error) => error.raw_os_error().unwrap_or_else(|| {
@@ -71,7 +71,7 @@ fn errno_of(outcome: &io::Result<()>) -> i32 {
 }
 
 /// What a process exits with when it could not even begin.
-const NOT_READY: u8 = 99;
+pub(crate) const NOT_READY: u8 = 99;
 
 pub(crate) fn run(attempt: &Attempt, words: &[&str]) -> ExitCode {
     let scene = Scene::parse(words);

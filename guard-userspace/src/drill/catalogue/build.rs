@@ -45,6 +45,7 @@ const fn attack(name: &'static str, says: &'static str, covers: Names, hooks: Na
         since: (0, 0),
         until: EVER,
         optional: false,
+        of_daemon: false,
         profile: Profile::Host,
     }
 }
@@ -144,6 +145,11 @@ impl Drill {
         Self { stance: Stance::Lax, ..self }
     }
 
+    /// Where the operator opened sockets of every family too.
+    pub(super) const fn raw(self) -> Self {
+        Self { stance: Stance::Raw, ..self }
+    }
+
     pub(super) const fn on(self, on: On) -> Self {
         Self { on, ..self }
     }
@@ -166,6 +172,10 @@ impl Drill {
 
     pub(super) const fn if_any(self) -> Self {
         Self { optional: true, ..self }
+    }
+
+    pub(super) const fn of_daemon(self) -> Self {
+        Self { of_daemon: true, ..self }
     }
 
     pub(super) const fn vm(self) -> Self {

@@ -141,6 +141,15 @@ pub(super) const MOUNTS: Group = Group {
         mounts("mount-setattr", "no attribute of a mount is changed", &["F35"], CAPABLE, ADMIN),
         call("chroot", "the root is not changed", &["F37"], CAPABLE, &[Capability("cap-sys-chroot")])
             .by(ROOTS),
+        call(
+            "chroot-lax",
+            "nor even where capabilities are kept",
+            &["F37"],
+            &["path_chroot"],
+            &[Item("chroot", "mount")],
+        )
+        .by(ROOT)
+        .lax(),
         mounts(
             "pivot-root",
             "nor exchanged even where capabilities are kept",
@@ -187,12 +196,13 @@ pub(super) const OWNERS: Group = Group {
         call("bpf-list-links", "nor links", &["S12", "S16"], &["bpf"], BPF).by(ROOT),
         call(
             "perf-event-open",
-            "nothing is traced by perf",
+            "nothing is traced by perf even where capabilities are kept",
             &["S32", "S27"],
             &["perf_event_open"],
             &[Item("perf", "other")],
         )
         .by(ROOT)
+        .lax()
         .ends(NOT_SEEN)
         .cve(&["CVE-2013-2094"]),
         call(
@@ -214,6 +224,7 @@ pub(super) const OWNERS: Group = Group {
         call("request-key", "no key makes the kernel run a helper", &["N76", "X35"], &["key_alloc"], KEYS)
             .control(ENOENT),
         call("request-key-dns", "no key makes the kernel ask a name server", &["N76"], &["key_alloc"], KEYS)
+            .handed()
             .control(ENOENT)
             .if_any()
             .vm(),

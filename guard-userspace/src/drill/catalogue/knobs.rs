@@ -66,7 +66,7 @@ pub(super) const KNOBS: Group = Group {
             .ways(super::build::DIRECT)
             .if_any(),
         knob("cgroup-move-outsider", "nor somebody else", &["S06"], CGROUPS),
-        knob("cgroup-move-guard", "nor the daemon", &["S06"], CGROUPS).by(ROOT).vm(),
+        knob("cgroup-move-guard", "nor the daemon", &["S06"], CGROUPS).by(ROOT).of_daemon().vm(),
         call(
             "cgroup-mkdir",
             "no cgroup is made",
@@ -113,7 +113,8 @@ pub(super) const GUARD: Group = Group {
             &["unix_stream_connect"],
             &[Rule("connect", "connect")],
         )
-        .by(ROOT),
+        .by(ROOT)
+        .of_daemon(),
         call(
             "binary-chmod",
             "guard's program is not changed",
@@ -148,6 +149,7 @@ pub(super) const GUARD: Group = Group {
             &[Item("ptrace-outside", "trace"), Item("tasks-outside", "open")],
         )
         .by(ROOT)
+        .of_daemon()
         .ends(NOT_SEEN),
         call(
             "guard-descriptors",
@@ -157,6 +159,7 @@ pub(super) const GUARD: Group = Group {
             &[Item("ptrace-outside", "trace")],
         )
         .by(ROOT)
+        .of_daemon()
         .ends(NOT_SEEN),
         call(
             "guard-seize",
@@ -166,6 +169,7 @@ pub(super) const GUARD: Group = Group {
             &[Item("ptrace-outside", "trace")],
         )
         .by(ROOT)
+        .of_daemon()
         .vm(),
         call(
             "kill-guard-probe",
@@ -174,7 +178,8 @@ pub(super) const GUARD: Group = Group {
             &["task_kill"],
             &[Item("signals-outside", "signal")],
         )
-        .by(ROOT),
+        .by(ROOT)
+        .of_daemon(),
         call(
             "kill-guard-winch",
             "nor signalled",
@@ -182,6 +187,7 @@ pub(super) const GUARD: Group = Group {
             &["task_kill"],
             &[Item("signals-outside", "signal")],
         )
-        .by(ROOT),
+        .by(ROOT)
+        .of_daemon(),
     ],
 };

@@ -2,7 +2,7 @@
 
 use super::build::{ROOT, ROOTS, call, out};
 use crate::drill::Expect::{Item, Rule};
-use crate::drill::{Expect, Group, Tags};
+use crate::drill::{End, Expect, Group, Tags};
 
 const CONNECT: &[Expect] = &[Rule("connect", "connect")];
 const SEND: &[Expect] = &[Rule("connect", "send")];
@@ -70,6 +70,9 @@ pub(super) const LEAVING: Group = Group {
         out("uring-connect-by-worker", "nor by a worker thread", &["N67", "N68"], BY_CONNECT, CONNECT),
     ],
 };
+
+/// Nobody listens there: the call went out, and that is all.
+const CALLED: &[End] = &[End::Did, End::Errno(libc::ECONNREFUSED)];
 
 pub(super) const BEFORE: Group = Group {
     name: "Sockets from outside",
@@ -149,6 +152,7 @@ pub(super) const BEFORE: Group = Group {
             &["sctp_bind_connect"],
             &[Item("socket-families", "connect")],
         )
+        .control(CALLED)
         .handed()
         .if_any()
         .vm(),
@@ -231,7 +235,9 @@ pub(super) const OPTIONS: Group = Group {
         call("so-bindtoifindex", "nor SO_BINDTOIFINDEX", &["N26"], BY_OPTION, OPTION),
         call("so-mark", "SO_MARK does not choose another route", &["N30"], BY_OPTION, OPTION).by(ROOT),
         call("so-dontroute", "SO_DONTROUTE does not pass by the routes", &["N26"], BY_OPTION, OPTION),
-        call("ip-options", "IP_OPTIONS sets no source route", &["N28"], BY_OPTION, OPTION),
+        // Newer kernels ask for a capability, which an ordinary user has nowhere.
+        call("ip-options", "IP_OPTIONS sets no source route", &["N28"], BY_OPTION, OPTION).by(ROOTS),
+        call("ip-options-record", "nor has the route recorded", &["N28"], BY_OPTION, OPTION),
         call("ip-unicast-if", "IP_UNICAST_IF does not choose another interface", &["N26"], BY_OPTION, OPTION),
         call("ip-multicast-if", "nor IP_MULTICAST_IF", &["N25", "N26"], BY_OPTION, OPTION),
         call("ip-freebind", "IP_FREEBIND takes nobody's address", &["N31"], BY_OPTION, OPTION),

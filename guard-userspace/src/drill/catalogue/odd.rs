@@ -44,7 +44,7 @@ pub(super) const FAMILIES: Group = Group {
             &[Item("socket-options", "packet")],
         )
         .by(ROOT)
-        .lax(),
+        .raw(),
         out(
             "packet-socket",
             "a packet socket, which passes by every filter, sends nothing",

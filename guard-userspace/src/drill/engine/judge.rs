@@ -22,7 +22,13 @@ const MISSING: &[i32] = &[
     libc::EACCES,
 ];
 
-pub(super) fn judge(selected: &Selected, tried: &[Tried], records: &Records, log_reached: bool) -> Outcome {
+/// Without a log nothing is said of records: chaos takes them away.
+pub(super) fn judge(
+    selected: &Selected,
+    tried: &[Tried],
+    records: &Records,
+    log_reached: Option<bool>,
+) -> Outcome {
     let drill = &selected.drill;
     if let Some(why) = &selected.skip {
         return Outcome::new(selected, Status::Skipped, vec![why.clone()], Vec::new());
@@ -69,7 +75,7 @@ fn control(drill: &Drill, one: &Tried) -> Option<String> {
 }
 
 /// What is wrong with the attempt.
-fn attempt(drill: &Drill, one: &Tried, records: &Records, log_reached: bool) -> Option<String> {
+fn attempt(drill: &Drill, one: &Tried, records: &Records, log_reached: Option<bool>) -> Option<String> {
     match drill.kind {
         Kind::Keep => {
             let fine = drill.control.contains(&one.ended.end);
@@ -93,6 +99,7 @@ fn attempt(drill: &Drill, one: &Tried, records: &Records, log_reached: bool) -> 
                     records.tell(&one.ended)
                 ));
             }
+            let log_reached = log_reached?;
             let counted = drill.record.iter().any(|expect| matches!(expect, Expect::Counter(_)));
             if counted && one.counted == 0 {
                 return Some("refused, but not counted".to_owned());

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::Options;
 use crate::drill::catalogue;
-use crate::drill::{Drill, DrillError, Group, Profile, Tier, Way};
+use crate::drill::{Drill, DrillError, Group, Kind, Profile, Tier, Way};
 
 /// A drill that was asked for.
 #[derive(Debug, Clone)]
@@ -35,7 +35,8 @@ impl Selected {
 /// The drills that the options ask for, in the order of the catalogue.
 pub fn select(options: &Options) -> Result<Vec<Selected>, DrillError> {
     for word in &options.only {
-        if !catalogue::all().any(|(group, drill)| is(group, drill, word)) {
+        let own = word == super::own::WORD && options.policy.is_some();
+        if !own && !catalogue::all().any(|(group, drill)| is(group, drill, word)) {
             return Err(DrillError::Unknown(word.clone()));
         }
     }
@@ -69,7 +70,13 @@ fn why_not(drill: &Drill, options: &Options, release: (u32, u32), tiers: &[Tier]
     if release >= drill.until {
         return Some(format!("gone since Linux {}.{}", drill.until.0, drill.until.1));
     }
-    if drill.profile == Profile::Vm && options.profile != Profile::Vm {
+    if options.profile == Profile::Chaos && drill.kind == Kind::Keep {
+        return Some("what must work is not asked while everything is made to fail".to_owned());
+    }
+    if options.profile == Profile::Chaos && drill.of_daemon {
+        return Some("the daemon comes and goes".to_owned());
+    }
+    if drill.profile > options.profile {
         return Some(
             "its control would change this machine; run it with --profile vm on one to throw away".to_owned(),
         );

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::plan::Selected;
 use super::{Options, Tried};
+use crate::drill::chaos::Disturbed;
 use crate::drill::{End, Expect, Kind, Profile, Residual, Tier, Way, catalogue};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -128,6 +129,9 @@ pub struct Report {
     /// What `guard status` had to say against it.
     pub reasons: Vec<String>,
     pub profile: Profile,
+    /// What was done to the host meanwhile, with the profile for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chaos: Option<Disturbed>,
     pub milliseconds: u128,
     /// How many attempts were made, controls included.
     pub attempts: usize,
@@ -135,7 +139,12 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(options: &Options, mut drills: Vec<Outcome>, took: Duration) -> Self {
+    pub(super) fn new(
+        options: &Options,
+        mut drills: Vec<Outcome>,
+        chaos: Option<Disturbed>,
+        took: Duration,
+    ) -> Self {
         if options.only.is_empty() {
             drills.extend(catalogue::RESIDUAL.iter().map(Outcome::residual));
         }
@@ -160,6 +169,7 @@ impl Report {
             enforcing: status.enforcing,
             reasons: status.reasons,
             profile: options.profile,
+            chaos,
             milliseconds: took.as_millis(),
             attempts: drills.iter().map(|drill| drill.arms.len()).sum(),
             drills,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::drill::{Drill, Kind, Profile, Tier, catalogue};
+use crate::drill::{Drill, Kind, Profile, Tier, catalogue, measured};
 
 const HEAD: &str = "# Bypasses: what is tried, and what sees it
 
@@ -11,14 +11,12 @@ on the operator's own host, outside every domain as a control and inside as an a
 control worked, nothing came of the attempt, the error was the right one and the record was there. The first hook
 named is the one that decides.
 
-Expected by kernel, not measured: `tried` means that a run on that kernel tries it; the whole catalogue has not yet been run on every
-kernel, see [limitations](limitations.md). `no call` means that the kernel has no such call; `if there` that it depends on what the kernel or the file system has, and is skipped with that
-reason where it is missing; `vm` that the control changes the machine, so that it runs only with `--profile vm`.
+By kernel: measured with `--profile vm` in the guests of the test matrix, which fail if a drill is not what this page says.
+`green` as above; `skipped` where the kernel or the guest lacks what the drill is about, with the reason. A drill marked
+`vm` changes the machine in its control, so that it runs only with `--profile vm`.
 
 Tiers: `u` an ordinary user, `c` root as containers have it, `r` root.
 ";
-
-const KERNELS: [(&str, (u32, u32)); 3] = [("6.1", (6, 1)), ("6.12", (6, 12)), ("7.x", (7, 0))];
 
 pub fn markdown() -> String {
     let mut out = String::from(HEAD);
@@ -64,25 +62,18 @@ fn row(out: &mut String, drill: &Drill) {
     for cve in drill.cve {
         let _ = write!(threat, " {cve}");
     }
+    let vm = if drill.profile == Profile::Host { "" } else { " vm" };
     let _ = write!(
         out,
-        "| `{}` | {} | {threat} | {} | {tiers}",
+        "| `{}` | {} | {threat} | {} | {tiers}{vm}",
         drill.name,
         drill.says.replace('|', "\\|"),
         drill.hooks.join(" ")
     );
-    for (_, kernel) in KERNELS {
-        let _ = write!(out, " | {}", status(drill, kernel));
+    for series in measured::SERIES {
+        let skip = measured::skips(series).find(|(name, _)| *name == drill.name);
+        let status = skip.map_or_else(|| "green".to_owned(), |(_, why)| format!("skipped: {why}"));
+        let _ = write!(out, " | {status}");
     }
     out.push_str(" |\n");
-}
-
-fn status(drill: &Drill, kernel: (u32, u32)) -> &'static str {
-    match (kernel < drill.since || kernel >= drill.until, drill.optional, drill.profile) {
-        (true, ..) => "no call",
-        (false, true, Profile::Vm) => "if there, vm",
-        (false, true, Profile::Host) => "if there",
-        (false, false, Profile::Vm) => "tried, vm",
-        (false, false, Profile::Host) => "tried",
-    }
 }

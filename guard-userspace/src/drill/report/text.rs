@@ -88,6 +88,13 @@ fn totals(out: &mut String, report: &Report) {
         "{} on Linux {}, guard {}, generation {}",
         report.host, report.kernel, report.version, report.generation
     );
+    if let Some(chaos) = report.chaos {
+        let _ = writeln!(
+            out,
+            "meanwhile: {} kills of the daemon, {} reloads, {} jumps of the clock, {} full disks, {} records lost, memory short {} times",
+            chaos.kills, chaos.reloads, chaos.clock_jumps, chaos.full_disks, chaos.floods, chaos.tight_memory,
+        );
+    }
     for reason in &report.reasons {
         for part in wrapped(&format!("status: {reason}"), WIDTH) {
             let _ = writeln!(out, "{part}");
