@@ -28,7 +28,7 @@ pub const RING_BYTES: u32 = 8 << 20;
 pub const SEEN: u32 = 65_536;
 /// Gateways of all policies together.
 pub const GATEWAYS: u32 = 256;
-/// Launchers known by inode.
+/// Launchers known by inode, and copies of them known by size.
 pub const LAUNCHERS: u32 = 64;
 /// Living tasks that can have found their storage busy, on kernels where it can be: room for each is set aside.
 pub const SPARES: u32 = 1024;

@@ -314,12 +314,30 @@ pub(crate) fn is_launcher(inode: Ptr) -> bool {
     if inode.is_null() {
         return false;
     }
-    let key = InodeKey {
-        ino: load(inode, off!(INODE_INO)),
-        dev: load(follow(inode, off!(INODE_SB)), off!(SB_DEV)),
-        _pad: 0,
+    let sb = follow(inode, off!(INODE_SB));
+    let key = if is_sealed(inode, sb) {
+        InodeKey { ino: load(inode, off!(INODE_SIZE)), dev: InodeKey::COPY, _pad: 0 }
+    } else {
+        InodeKey { ino: load(inode, off!(INODE_INO)), dev: load(sb, off!(SB_DEV)), _pad: 0 }
     };
     !LAUNCHERS.get(&key).is_null()
+}
+
+/// Is this root's own memory file, sealed so that nobody can change it any more? runc and crun make such a copy of
+/// themselves and run that. What is in it is not compared: whoever is outside, as root, and wants a program to run
+/// outside need not disguise it as a launcher.
+#[inline(always)]
+fn is_sealed(inode: Ptr, sb: Ptr) -> bool {
+    const TMPFS: u64 = 0x0102_1994;
+    /// F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW and F_SEAL_WRITE.
+    const SEALED: u32 = 0xf;
+    if load::<u64>(sb, off!(SB_MAGIC)) != TMPFS || off!(SHMEM_SEALS) == ABSENT || off!(SHMEM_INODE) == ABSENT
+    {
+        return false;
+    }
+    let seals = (inode as u64).wrapping_sub(off!(SHMEM_INODE)).wrapping_add(off!(SHMEM_SEALS));
+    load::<u32>(inode, off!(INODE_UID)) == 0
+        && kernel::read::<u32>(seals).is_some_and(|seals| seals & SEALED == SEALED)
 }
 
 /// Could this be a governed cgroup? No false no.

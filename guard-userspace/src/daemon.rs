@@ -13,6 +13,7 @@ mod reader;
 mod sessions;
 mod signals;
 mod state;
+mod sweep;
 mod why;
 
 use std::io;
@@ -43,9 +44,6 @@ pub use drills::{CGROUP as DRILL_CGROUP, directory as drill_directory, policy_na
 pub use policies::{Loaded, PolicyError, load as load_policies};
 pub use reader::Reader;
 pub use state::{PolicyState, State};
-
-/// Ticks, of a second each, between looks at what old sessions have left.
-const SWEEP: u64 = 60;
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -108,6 +106,8 @@ const LOOKOUT_EVERY: u64 = 60;
 /// The daemon's standing state between events.
 struct Daemon {
     config: Config,
+    /// Where this program was when it started: after an upgrade another one is there.
+    program: Option<PathBuf>,
     kernel: Kernel,
     plan: Plan,
     loaded: Loaded,
@@ -134,8 +134,10 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     kernel
         .set_control(&Control { daemon: std::process::id(), complete: 1, beat: 0 })
         .map_err(doing("tell the programs who the daemon is"))?;
-    let own = std::env::current_exe().ok();
-    kernel.register_launchers(own.as_deref()).map_err(doing("tell the programs who launches services"))?;
+    let program = std::env::current_exe().ok();
+    kernel
+        .register_launchers(program.as_deref())
+        .map_err(doing("tell the programs who launches services"))?;
     let (generation, ids) = state::previous(&config, &kernel);
     let (loaded, plan) = compile_with_drills(loaded, &config, &ids, generation + 1)?;
     let sessions = Sessions::read(&config.state).map_err(doing("read the boot id"))?;
@@ -143,6 +145,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let deciding = Deciding::new(config.settings.decider.clone());
     let mut daemon = Daemon {
         config,
+        program,
         kernel,
         plan,
         loaded,
@@ -230,20 +233,6 @@ impl Daemon {
         }
         if let Err(untold) = self.tell() {
             error!(error = %chain(&untold), "status cannot be told");
-        }
-    }
-
-    /// Forgets what belongs to sessions that are over.
-    fn sweep(&self) {
-        let now = Clock::boottime().unwrap_or(0);
-        if let Err(error) = self.kernel.forget_budgets(now) {
-            warn!(%error, "budgets of old sessions could not be forgotten");
-        }
-        if let Err(error) = self.kernel.forget_rulings(now) {
-            warn!(%error, "answers that nobody took could not be forgotten");
-        }
-        if let Err(error) = self.kernel.forget_groups() {
-            warn!(%error, "moves of old processes could not be forgotten");
         }
     }
 
@@ -339,7 +328,7 @@ impl Daemon {
                     reader.end_sessions(&self.kernel);
                     reader.publish(&self.kernel, &self.plan, self.refused.is_some(), self.deciding.counts());
                     ticks = ticks.wrapping_add(1);
-                    if ticks.is_multiple_of(SWEEP) {
+                    if ticks.is_multiple_of(sweep::EVERY) {
                         self.sweep();
                     }
                     if ticks.is_multiple_of(SESSIONS_EVERY) {

@@ -17,14 +17,14 @@ pub(crate) struct Args {
     /// Make everything twice, the second time from nothing, and compare
     #[arg(long)]
     check: bool,
-    /// Package this program instead of building one
+    /// Package this program, and the `guard-attempt` beside it, instead of building them
     #[arg(long, value_name = "FILE", conflicts_with = "check")]
     program: Option<PathBuf>,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     if let Some(guard) = &args.program {
-        let package = Package { guard: guard.clone(), version: VERSION.to_owned(), epoch: epoch()? };
+        let package = Package::of(guard, VERSION.to_owned(), epoch()?);
         println!("{}", package.write(&paths::target().join("dist-program"))?.display());
         return Ok(ExitCode::SUCCESS);
     }
@@ -46,13 +46,13 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
 fn make(directory: &str) -> Result<PathBuf> {
     let target = paths::target().join(directory);
     let guard = release(&target.join("build"))?;
-    Package { guard, version: VERSION.to_owned(), epoch: epoch()? }.write(&target)
+    Package::of(&guard, VERSION.to_owned(), epoch()?).write(&target)
 }
 
 /// All crates have the version of the workspace.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The program as it is given away: static, optimised, without a path of this machine in it.
+/// The programs as they are given away: static, optimised, without a path of this machine in it.
 fn release(target: &Path) -> Result<PathBuf> {
     const TRIPLE: &str = "x86_64-unknown-linux-gnu";
     let mut cargo = Command::new("cargo");
@@ -75,8 +75,7 @@ fn release(target: &Path) -> Result<PathBuf> {
         TRIPLE,
         "-p",
         "guard-userspace",
-        "--bin",
-        "guard",
+        "--bins",
     ]);
     run::loud("build guard as it is given away", &mut cargo)?;
     Ok(target.join(TRIPLE).join("release/guard"))

@@ -25,6 +25,11 @@ pub struct InodeKey {
     pub _pad: u32,
 }
 
+impl InodeKey {
+    /// No device: the key stands for copies in memory of a file, by its size in place of its number.
+    pub const COPY: u32 = u32::MAX;
+}
+
 const _: () = assert!(size_of::<InodeKey>() == 16);
 
 /// A process, whichever of its threads leads it.

@@ -57,6 +57,9 @@ macro_rules! kernel_offsets {
             INODE_GENERATION "inode" "i_generation" required;
             INODE_MODE "inode" "i_mode" required;
             INODE_SIZE "inode" "i_size" required;
+            INODE_UID "inode" "i_uid" required;
+            SHMEM_SEALS "shmem_inode_info" "seals" optional;
+            SHMEM_INODE "shmem_inode_info" "vfs_inode" optional;
             INODE_CTIME "inode" "i_ctime" optional;
             INODE_CTIME_HIDDEN "inode" "__i_ctime" optional;
             INODE_CTIME_SECONDS "inode" "i_ctime_sec" optional;

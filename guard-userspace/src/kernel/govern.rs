@@ -1,6 +1,6 @@
 //! Which cgroups are governed, and which tasks are inside already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use guard_common::abi::{CgroupEntry, InodeKey, Label, LabelFlags};
-use guard_common::limits::CGROUP_FILTER_BITS;
+use guard_common::limits::{CGROUP_FILTER_BITS, LAUNCHERS as LAUNCHERS_KNOWN};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::Kernel;
@@ -167,20 +167,35 @@ impl Kernel {
     }
 
     /// Tells the programs which files are launchers: those of the list, and `own`, that belong to root and
-    /// that nobody else can write.
+    /// that nobody else can write. Again from time to time: an upgrade of a runtime is another file.
     pub fn register_launchers(&self, own: Option<&Path>) -> io::Result<usize> {
         let map = self.map("LAUNCHERS")?;
-        let mut count = 0;
+        let mut wanted = BTreeSet::new();
         for path in LAUNCHERS.iter().map(Path::new).chain(own) {
             let Ok(facts) = fs::metadata(path) else { continue };
             if facts.uid() != 0 || facts.mode() & 0o022 != 0 {
                 continue;
             }
-            let key = InodeKey { ino: facts.ino(), dev: kernel_device(facts.dev()), _pad: 0 };
-            bpf::update(map, key.as_bytes(), 1u32.as_bytes())?;
-            count += 1;
+            wanted.insert((kernel_device(facts.dev()), facts.ino()));
+            // Container runtimes run from a copy of themselves, so that no container writes to the file.
+            wanted.insert((InodeKey::COPY, facts.len()));
         }
-        Ok(count)
+        for (dev, ino) in &wanted {
+            let key = InodeKey { ino: *ino, dev: *dev, _pad: 0 };
+            bpf::update(map, key.as_bytes(), 1u32.as_bytes())?;
+        }
+        let (mut known, mut key) = (Vec::new(), None::<InodeKey>);
+        let mut next = InodeKey::default();
+        while known.len() < LAUNCHERS_KNOWN as usize
+            && bpf::next_key(map, key.as_ref().map(IntoBytes::as_bytes), next.as_mut_bytes())?
+        {
+            known.push(next);
+            key = Some(next);
+        }
+        for gone in known.iter().filter(|key| !wanted.contains(&(key.dev, key.ino))) {
+            bpf::delete(map, gone.as_bytes())?;
+        }
+        Ok(wanted.len())
     }
 }
 

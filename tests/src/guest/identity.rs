@@ -25,6 +25,7 @@ pub(super) const TESTS: &[Test] = &[
     test("the threads that outlive their leader are inside", roads::orphaned_threads),
     test("the daemon cannot be labelled", roads::daemon),
     test("a launcher prepares in peace and is inside at its next exec", launcher::prepares),
+    test("a launcher's sealed copy of itself prepares too, and no other copy", launcher::copy_prepares),
     test("a launcher's program frees nobody who is inside", launcher::frees_nobody),
 ];
 

@@ -13,7 +13,9 @@ use crate::{paths, run};
 /// What a package is made of.
 #[derive(Debug)]
 pub(crate) struct Package {
-    pub(crate) guard: PathBuf,
+    guard: PathBuf,
+    /// What `guard drill` tries its techniques with.
+    attempt: PathBuf,
     pub(crate) version: String,
     /// The date of every file in it, in seconds since 1970.
     pub(crate) epoch: u64,
@@ -34,10 +36,16 @@ const FILES: &[(&str, &str)] = &[
     ("packaging/debian/default", "etc/default/guard"),
     ("packaging/debian/sysusers.conf", "usr/lib/sysusers.d/guard.conf"),
 ];
+const PROGRAMS: &[&str] = &["usr/bin", "usr/libexec/guard"];
 const SCRIPTS: &[&str] = &["postinst", "prerm", "postrm"];
 const CONFFILES: &str = "/etc/guard/policies/agents.yaml\n/etc/default/guard\n";
 
 impl Package {
+    /// Of this program, and of the one that makes a drill's attempts, which was built beside it.
+    pub(crate) fn of(guard: &Path, version: String, epoch: u64) -> Self {
+        Self { guard: guard.to_owned(), attempt: guard.with_file_name("guard-attempt"), version, epoch }
+    }
+
     /// Writes the package and its list of parts into the directory; gives back the package's path.
     pub(crate) fn write(&self, directory: &Path) -> Result<PathBuf> {
         let tree = directory.join("tree");
@@ -81,9 +89,13 @@ impl Package {
         for (from, to) in FILES {
             copy(&root.join(from), &tree.join(to))?;
         }
-        let program = tree.join("usr/bin/guard");
-        copy(&self.guard, &program)?;
-        run::quiet("strip guard", Command::new("strip").arg("--strip-all").arg(&program))?;
+        for (program, to) in
+            [(&self.guard, "usr/bin/guard"), (&self.attempt, "usr/libexec/guard/guard-attempt")]
+        {
+            let at = tree.join(to);
+            copy(program, &at)?;
+            run::quiet("strip a program", Command::new("strip").arg("--strip-all").arg(&at))?;
+        }
         // From the definitions of the command line itself.
         let share = tree.join("usr/share");
         run::quiet(
@@ -147,7 +159,7 @@ fn permissions(path: &Path, top: bool) -> Result<()> {
         return Ok(());
     }
     let script = SCRIPTS.iter().any(|name| path.ends_with(Path::new("DEBIAN").join(name)));
-    let program = path.parent().is_some_and(|parent| parent.ends_with("usr/bin"));
+    let program = PROGRAMS.iter().any(|at| path.parent().is_some_and(|parent| parent.ends_with(at)));
     set(if !top && (script || program) { 0o755 } else { 0o644 })
 }
 
