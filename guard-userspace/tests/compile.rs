@@ -170,7 +170,7 @@ fn the_socket_for_asking_why_is_open_whatever_rules_profiles_and_other_policies_
     let all = |id: &str| format!("[{{id: {id}, unix: [\"/**\"], verdict: block, reason: x}}]");
     let text = |name: &str, cgroup: &str| {
         format!(
-            "version: 1\npolicy: {name}\napplies_to: [{{cgroup: \"{cgroup}\"}}]\nexec: {{default: allow}}\nconnect: {{default: block, rules: {}}}\nwrite: {{default: allow}}\nread: {{default: allow, rules: [{{id: to-mute, paths: [/mute], verdict: sandbox, profile: mute, reason: x}}]}}\nprofiles: {{mute: {{connect: {{default: block, rules: {}}}}}}}\n",
+            "version: 1\npolicy: {name}\napplies_to: [{{cgroup: \"{cgroup}\"}}]\nexec: {{default: allow}}\nconnect: {{default: block, rules: {}}}\nwrite: {{default: allow}}\nread: {{default: allow, rules: [{{id: to-mute, paths: [/mute], verdict: sandbox, profile: mute, reason: x}}]}}\nprofiles: {{mute: {{inherit: true, connect: {{default: block, rules: {}}}}}}}\n",
             all("one"),
             all("two")
         )

@@ -52,16 +52,22 @@ pub enum WhyError {
 pub fn ask(run: &Path) -> Result<Account, WhyError> {
     let path = run.join(SOCKET);
     let stream = UnixStream::connect(&path).map_err(|source| match source.kind() {
-        io::ErrorKind::PermissionDenied => WhyError::NotAllowed { path, source },
-        _ => WhyError::NoDaemon { path, source },
+        io::ErrorKind::PermissionDenied => WhyError::NotAllowed { path: path.clone(), source },
+        _ => WhyError::NoDaemon { path: path.clone(), source },
     })?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = Vec::new();
-    stream.take(2 * LONGEST as u64).read_to_end(&mut line)?;
-    if line.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon hung up").into());
+    let heard = stream.take(2 * LONGEST as u64).read_to_end(&mut line);
+    let hung_up = || io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon hung up");
+    match heard {
+        Ok(0) => Err(WhyError::NoDaemon { path, source: hung_up() }),
+        Ok(_) => read(&line),
+        // It ended while this waited to be accepted.
+        Err(source) if source.kind() == io::ErrorKind::ConnectionReset => {
+            Err(WhyError::NoDaemon { path, source })
+        }
+        Err(error) => Err(error.into()),
     }
-    read(&line)
 }
 
 fn read(line: &[u8]) -> Result<Account, WhyError> {

@@ -93,6 +93,23 @@ fn a_socket_that_cannot_be_marked_is_none() {
 }
 
 #[test]
+fn a_daemon_that_ends_before_it_answers_is_nobody_too() {
+    let run = directory("ending");
+    let listener = listen(&run, |_| Ok(())).unwrap();
+    let path = run.clone();
+    let client = std::thread::spawn(move || ask(&path).unwrap_err());
+    nix::poll::poll(
+        &mut [nix::poll::PollFd::new(listener.as_fd(), nix::poll::PollFlags::POLLIN)],
+        nix::poll::PollTimeout::NONE,
+    )
+    .unwrap();
+    // Connected, and in the backlog.
+    drop(listener);
+    assert!(matches!(client.join().unwrap(), WhyError::NoDaemon { .. }));
+    fs::remove_dir_all(run).unwrap();
+}
+
+#[test]
 fn nobody_there_is_said_in_a_sentence() {
     let run = directory("nobody");
     let error = ask(&run).unwrap_err().to_string();
