@@ -5,6 +5,7 @@ mod own;
 mod plan;
 mod result;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,7 +100,8 @@ struct Session<'o> {
     options: &'o Options,
     stage: Stage,
     records: Records,
-    outsider: Option<Outsider>,
+    /// One for each tier: starting a program takes as long as all the rest of an attempt.
+    outsiders: BTreeMap<Tier, Outsider>,
     number: u32,
     own: PathBuf,
 }
@@ -109,7 +111,7 @@ impl<'o> Session<'o> {
         let stage = Stage::set(options)?;
         let records = Records::follow(&options.state.join("audit"), &stage.cgroup_path())?;
         let own = std::env::current_exe().map_err(doing("find this program"))?;
-        Ok(Self { options, stage, records, outsider: None, number: 0, own })
+        Ok(Self { options, stage, records, outsiders: BTreeMap::new(), number: 0, own })
     }
 
     /// Every arm of one drill, the control of a tier before its attempts.
@@ -177,7 +179,7 @@ impl<'o> Session<'o> {
         let news: Vec<String> = is.iter().filter(|line| !was.contains(line)).take(2).cloned().collect();
         let changed = is != was;
         let arrived = far.arrived() > 0;
-        let harmed = self.outsider.as_mut().is_some_and(Outsider::harmed);
+        let harmed = self.outsiders.get_mut(&tier).is_some_and(Outsider::harmed);
         let succeeded = ended.end == End::Did;
         let effect = match drill.effect {
             Effect::Changes => changed,
@@ -194,11 +196,15 @@ impl<'o> Session<'o> {
 
     /// Its process and where its memory is.
     fn outsider(&mut self, tier: Tier) -> Result<(u32, u64), DrillError> {
-        if !self.outsider.as_mut().is_some_and(|outsider| outsider.serves(tier)) {
-            let fresh = Outsider::start(&self.options.helper, tier).map_err(doing("start an outsider"))?;
-            self.outsider = Some(fresh);
+        if let Some(outsider) = self.outsiders.get_mut(&tier)
+            && outsider.serves()
+        {
+            return Ok((outsider.pid(), outsider.memory));
         }
-        Ok(self.outsider.as_ref().map_or((0, 0), |outsider| (outsider.pid(), outsider.memory)))
+        let fresh = Outsider::start(&self.options.helper, tier).map_err(doing("start an outsider"))?;
+        let what = (fresh.pid(), fresh.memory);
+        self.outsiders.insert(tier, fresh);
+        Ok(what)
     }
 
     /// What the helper is told.

@@ -185,7 +185,6 @@ exec:
     - { id: tools, paths: [\"/usr/bin/**\"], verdict: allow }
     - { id: no-curl, paths: [\"/usr/bin/curl\"], verdict: block }
     - { id: no-push, paths: [\"/usr/bin/git\"], args: [push], verdict: block }
-    - { id: hidden, paths: [\"/usr/bin/curl\"], verdict: allow }
 connect:
   default: block
   rules:
@@ -212,7 +211,6 @@ write:
         assert_eq!(tried("tools"), "/usr/bin/x false");
         assert_eq!(tried("no-curl"), "/usr/bin/curl true");
         assert_eq!(tried("no-push"), "/usr/bin/git push true");
-        assert!(tried("hidden").starts_with("no request was found"));
         assert_eq!(tried("web"), "10.1.0.1:443/tcp false");
         assert_eq!(tried("bus"), "/run/bus true");
         assert_eq!(tried("dev"), "8000/tcp false");

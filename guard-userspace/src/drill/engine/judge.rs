@@ -33,9 +33,9 @@ pub(super) fn judge(
     if let Some(why) = &selected.skip {
         return Outcome::new(selected, Status::Skipped, vec![why.clone()], Vec::new());
     }
-    let controls: Vec<&Tried> = tried.iter().filter(|one| !one.inside).collect();
+    let mut failed = tried.iter().filter(|one| !one.inside && !drill.control.contains(&one.ended.end));
     if drill.optional
-        && let Some(why) = controls.iter().find_map(|one| missing(one))
+        && let Some(why) = failed.find_map(missing)
     {
         return Outcome::new(selected, Status::Skipped, vec![why], Vec::new());
     }

@@ -12,8 +12,8 @@ use super::super::Tier;
 pub(crate) struct Outsider {
     child: Child,
     pub(crate) memory: u64,
-    tier: Tier,
     was: String,
+    hurt: bool,
 }
 
 impl Outsider {
@@ -30,7 +30,7 @@ impl Outsider {
         }
         let memory = line.split_whitespace().nth(2).and_then(|word| word.parse().ok());
         let memory = memory.ok_or_else(|| io::Error::other("the outsider did not begin"))?;
-        let mut outsider = Self { child, memory, tier, was: String::new() };
+        let mut outsider = Self { child, memory, was: String::new(), hurt: false };
         outsider.was = outsider.look();
         Ok(outsider)
     }
@@ -39,14 +39,15 @@ impl Outsider {
         self.child.id()
     }
 
-    /// Whether it can be used for another attempt of that tier.
-    pub(crate) fn serves(&mut self, tier: Tier) -> bool {
-        self.tier == tier && !self.harmed()
+    /// Whether it can be used for another attempt.
+    pub(crate) fn serves(&mut self) -> bool {
+        !self.hurt && matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Whether it is gone, or not what it was. A signal needs a moment, which an attempt's end has given it.
     pub(crate) fn harmed(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None)) || self.look() != self.was
+        self.hurt |= !matches!(self.child.try_wait(), Ok(None)) || self.look() != self.was;
+        self.hurt
     }
 
     /// Its limits, priorities, processors, memory.
