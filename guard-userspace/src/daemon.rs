@@ -29,6 +29,7 @@ use crate::compile::{IdMap, Plan};
 use crate::config::Settings;
 use crate::control::Server;
 use crate::kernel::{self, Arenas, InstallError, Kernel, LoadError, Pins, Tier};
+use crate::sys;
 
 use gateways::Gateways;
 
@@ -121,6 +122,7 @@ struct Daemon {
 pub async fn run(config: Config) -> Result<(), DaemonError> {
     // Whoever tells it to end while it starts is heard when it has started.
     let mut signals = Signals::new()?;
+    sys::return_large_blocks();
     // First what no policy can mend.
     let tier = kernel::fitness(config.allow_partial)?;
     refuse_governed_cgroup(&config)?;
@@ -130,7 +132,9 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         .set_control(&Control { daemon: std::process::id(), complete: 1, beat: 0 })
         .map_err(doing("tell the programs who the daemon is"))?;
     let program = std::env::current_exe().ok();
-    kernel.register_launchers(program.as_deref()).map_err(doing("tell the programs who launches services"))?;
+    kernel
+        .register_launchers(program.as_deref())
+        .map_err(doing("tell the programs who launches services"))?;
     let (generation, ids) = state::previous(&config, &kernel);
     let (loaded, plan) = compile_with_drills(loaded, &config, &ids, generation + 1)?;
     let sessions = Sessions::read(&config.state).map_err(doing("read the boot id"))?;
@@ -154,6 +158,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let mut server = Server::open(&daemon.config.run).map_err(doing("listen on the control socket"))?;
     daemon.sessions.tell(&mut reader);
     daemon.look_at_sessions(&mut reader);
+    kernel::forget_object();
+    sys::return_free_memory();
     info!(generation = daemon.plan.generation, adopted = daemon.kernel.adopted, "enforcing");
     if tier == Tier::Partial {
         warn!("degraded: {}", Tier::PARTIAL);
@@ -222,7 +228,8 @@ impl Daemon {
 
     /// Reads the policies again; errors leave everything as it was and are shown in status.
     fn reload(&mut self) {
-        let outcome = policies::load(&self.config.policies).map_err(DaemonError::from).and_then(|loaded| {
+        let outcome = policies::load_again(&self.config.policies, &self.loaded).map_err(DaemonError::from);
+        let outcome = outcome.and_then(|loaded| {
             compile_with_drills(loaded, &self.config, &self.plan.ids, self.plan.generation + 1)
         });
         match outcome {
@@ -238,7 +245,8 @@ impl Daemon {
                 self.refused = Some(chain(&refused));
             }
         }
-            if let Err(untold) = self.tell() {
+        sys::return_free_memory();
+        if let Err(untold) = self.tell() {
             error!(error = %chain(&untold), "status cannot be told");
         }
     }
@@ -305,7 +313,10 @@ impl Daemon {
                 _ = often.tick() => self.tend_holds(reader),
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
-                _ = signals.hangup.recv() => self.reload(),
+                _ = signals.hangup.recv() => {
+                    stamp = policies::stamp(&self.config.policies);
+                    self.reload();
+                }
                 call = server.call() => self.answer(call, reader),
                 answer = self.gateways.answer() => self.heed(answer, reader),
                 found = lookout.found() => lookout.report(found, &self.kernel, reader),
