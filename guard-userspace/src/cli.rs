@@ -4,6 +4,8 @@ mod approvals;
 mod audit;
 mod daemon;
 mod discover;
+#[cfg(test)]
+mod docs;
 mod doctor;
 mod drill;
 mod enter;
