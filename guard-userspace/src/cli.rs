@@ -5,6 +5,8 @@ mod audit;
 mod bench;
 mod daemon;
 mod discover;
+#[cfg(test)]
+mod docs;
 mod doctor;
 mod drill;
 mod enter;

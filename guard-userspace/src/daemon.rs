@@ -32,6 +32,7 @@ use crate::compile::{IdMap, Plan};
 use crate::config::Settings;
 use crate::control::Server;
 use crate::kernel::{self, Arenas, InstallError, Kernel, LoadError, Pins, Tier};
+use crate::sys;
 
 use gateways::Gateways;
 
@@ -126,6 +127,7 @@ struct Daemon {
 pub async fn run(config: Config) -> Result<(), DaemonError> {
     // Whoever tells it to end while it starts is heard when it has started.
     let mut signals = Signals::new()?;
+    sys::return_large_blocks();
     // First what no policy can mend.
     let tier = kernel::fitness(config.allow_partial)?;
     refuse_governed_cgroup(&config)?;
@@ -164,6 +166,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let mut why = daemon.open_why()?;
     daemon.sessions.tell(&mut reader);
     daemon.look_at_sessions(&mut reader);
+    kernel::forget_object();
+    sys::return_free_memory();
     info!(generation = daemon.plan.generation, adopted = daemon.kernel.adopted, "enforcing");
     if tier == Tier::Partial {
         warn!("degraded: {}", Tier::PARTIAL);
@@ -215,7 +219,8 @@ impl Daemon {
 
     /// Reads the policies again; errors leave everything as it was and are shown in status.
     fn reload(&mut self) {
-        let outcome = policies::load(&self.config.policies).map_err(DaemonError::from).and_then(|loaded| {
+        let outcome = policies::load_again(&self.config.policies, &self.loaded).map_err(DaemonError::from);
+        let outcome = outcome.and_then(|loaded| {
             compile_with_drills(loaded, &self.config, &self.plan.ids, self.plan.generation + 1)
         });
         match outcome {
@@ -231,6 +236,7 @@ impl Daemon {
                 self.refused = Some(chain(&refused));
             }
         }
+        sys::return_free_memory();
         if let Err(untold) = self.tell() {
             error!(error = %chain(&untold), "status cannot be told");
         }
@@ -304,7 +310,10 @@ impl Daemon {
                 _ = often.tick() => self.tend_holds(reader),
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
-                _ = signals.hangup.recv() => self.reload(),
+                _ = signals.hangup.recv() => {
+                    stamp = policies::stamp(&self.config.policies);
+                    self.reload();
+                }
                 call = server.call() => self.answer(call, reader),
                 question = why.question() => self.tell_why(question, reader)?,
                 answer = self.gateways.answer() => self.heed(answer, reader),

@@ -20,6 +20,7 @@ pub use govern::Governed;
 pub use holds::go_on;
 pub use hooks::Tier;
 pub use install::{Arenas, InstallError};
+pub(crate) use load::forget_object;
 pub use load::{HookState, Kernel, LoadError, build_id, facts, fitness, probe, refuse_old_kernels};
 pub use pins::Pins;
 pub use why::WhyMarks;

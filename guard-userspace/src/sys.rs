@@ -19,6 +19,53 @@ pub(crate) fn wait_on(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
 }
 
+/// Has blocks of 128 KiB and more always go back to the system when they are freed. glibc moves that border up with
+/// each large block that is freed, so that what was only needed to start, the kernel's types and the object, would
+/// stay with the daemon for good.
+pub(crate) fn return_large_blocks() {
+    // SAFETY: takes numbers only.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}
+
+/// Gives back the pages of this program's code and of `data`, a constant of it, which are read from its file again
+/// when they are needed: of what a start runs and reads, most is not.
+pub(crate) fn return_program_pages(data: &'static [u8]) {
+    const PAGE: usize = 4096;
+    let (Ok(maps), Ok(program)) =
+        (std::fs::read_to_string("/proc/self/maps"), std::fs::read_link("/proc/self/exe"))
+    else {
+        return;
+    };
+    let at = data.as_ptr() as usize;
+    let whole = (at.next_multiple_of(PAGE), (at + data.len()) / PAGE * PAGE);
+    for line in maps.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [range, mode, _, _, _, path] = fields.as_slice() else { continue };
+        let ends =
+            range.split_once('-').map(|(a, b)| (usize::from_str_radix(a, 16), usize::from_str_radix(b, 16)));
+        let Some((Ok(begin), Ok(end))) = ends.filter(|_| Path::new(path) == program) else { continue };
+        let (begin, end) = match *mode {
+            "r-xp" => (begin, end),
+            "r--p" => (begin.max(whole.0), end.min(whole.1)),
+            _ => continue,
+        };
+        if begin < end {
+            // SAFETY: a private mapping of this program's file, and these pages of it hold what the file does: code,
+            // which nothing relocates or writes to, or pages wholly inside a constant of bytes.
+            unsafe { libc::madvise(begin as *mut libc::c_void, end - begin, libc::MADV_DONTNEED) };
+        }
+    }
+}
+
+/// Gives back what is freed now: a compilation leaves the heap full of holes.
+pub(crate) fn return_free_memory() {
+    // SAFETY: takes a number only.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// socket(2), of any family and protocol by number: nix names only some.
 pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only.

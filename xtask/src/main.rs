@@ -7,6 +7,8 @@ mod build_host;
 mod debian;
 mod demo;
 mod dist;
+#[cfg(test)]
+mod docs;
 mod guest;
 mod paths;
 mod run;

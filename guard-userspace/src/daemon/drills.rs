@@ -64,7 +64,7 @@ impl Daemon {
                 return Err(wrong.into());
             }
         }
-        let loaded = policies::load(&self.config.policies)?.with_drills(&self.config.run);
+        let loaded = policies::load_again(&self.config.policies, &self.loaded)?.with_drills(&self.config.run);
         let plan = loaded.compile(&self.plan.ids, self.plan.generation + 1)?;
         self.replace(loaded, plan)
     }

@@ -12,7 +12,8 @@ use thiserror::Error;
 use crate::compile::{self, IdMap, Plan};
 use crate::policy::diag::{Severity, Style, render};
 use crate::policy::model::Policy;
-use crate::policy::parse;
+use crate::policy::source::Source;
+use crate::policy::{parse, read};
 
 /// Why a set of policies is refused whole.
 #[derive(Debug, Error)]
@@ -57,10 +58,25 @@ impl Loaded {
 
 /// Reads every `*.yaml` and `*.yml` of a directory.
 pub fn load(directory: &Path) -> Result<Loaded, PolicyError> {
+    load_again(directory, &Loaded { policies: Vec::new() })
+}
+
+/// The same, and what is known and has not changed is not parsed again: the names of old generations are kept for a
+/// while, and share what they have in common.
+pub(super) fn load_again(directory: &Path, known: &Loaded) -> Result<Loaded, PolicyError> {
     let mut loaded = Loaded { policies: Vec::new() };
     let (mut count, mut text) = (0, String::new());
     for path in files(directory).map_err(|source| read_error(directory, source))? {
-        let parsed = parse::load(&path);
+        let parsed = match read::read(&path) {
+            Ok(source) => match known.policies.iter().find(|policy| is_of(policy, &source)) {
+                Some(same) => {
+                    loaded.policies.push(Arc::clone(same));
+                    continue;
+                }
+                None => parse::parse(source),
+            },
+            Err(report) => parse::Parsed { policy: None, report },
+        };
         for diagnostic in &parsed.report.diagnostics {
             if diagnostic.severity() == Severity::Error {
                 count += 1;
@@ -77,6 +93,10 @@ pub fn load(directory: &Path) -> Result<Loaded, PolicyError> {
         return Err(PolicyError::None(directory.display().to_string()));
     }
     Ok(loaded)
+}
+
+fn is_of(policy: &Policy, source: &Source) -> bool {
+    policy.source.path == source.path && policy.source.text == source.text
 }
 
 fn read_error(directory: &Path, source: io::Error) -> PolicyError {
@@ -105,4 +125,31 @@ pub(super) fn stamp(directory: &Path) -> BTreeMap<PathBuf, (u64, Option<SystemTi
             Some((path, (facts.len(), facts.modified().ok())))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "version: 1\npolicy: NAME\napplies_to: [{ cgroup: /a/** }]\nmode: enforce\n\
+        exec: { default: block }\nconnect: { default: block }\nwrite: { default: block }\n";
+
+    #[test]
+    fn only_what_has_changed_is_parsed_again() {
+        let directory = std::env::temp_dir().join(format!("guard-load-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("make a directory");
+        let write = |name: &str, text: &str| {
+            fs::write(directory.join(name), text.replace("NAME", name.trim_end_matches(".yaml")))
+                .expect("write");
+        };
+        write("one.yaml", TEXT);
+        write("two.yaml", TEXT);
+        let first = load(&directory).expect("they are good");
+        write("two.yaml", &TEXT.replace("enforce", "shadow"));
+        let second = load_again(&directory, &first).expect("they are good");
+        assert!(Arc::ptr_eq(&first.policies[0], &second.policies[0]));
+        assert!(!Arc::ptr_eq(&first.policies[1], &second.policies[1]));
+        assert_ne!(first.policies[1].mode, second.policies[1].mode);
+        fs::remove_dir_all(&directory).expect("remove the directory");
+    }
 }

@@ -281,6 +281,11 @@ impl Kernel {
     }
 }
 
+/// Lets go of the pages that hold the programs: they are in the kernel now.
+pub(crate) fn forget_object() {
+    sys::return_program_pages(OBJECT);
+}
+
 /// Identity of the programs in this binary.
 pub fn build_id() -> String {
     Sha256::digest(OBJECT).iter().take(8).map(|byte| format!("{byte:02x}")).collect()

@@ -153,7 +153,13 @@ fn took(name: &str, output: &Output) -> Option<f64> {
     Some(if name == "curl" { number * 1000.0 } else { number })
 }
 
+/// The walk before this took its package away with it.
+fn install() -> Result<()> {
+    fs::copy("/root/guard", "/usr/local/bin/guard").map(drop).context("install guard")
+}
+
 fn only_by_the_gateway() -> Result<()> {
+    install()?;
     lay_out()?;
     let internet = internet()?;
     let squid = squid()?;
