@@ -88,6 +88,8 @@ pub enum On {
     Every,
     /// Where guard enforces: 6.1 and newer.
     Supported,
+    /// On one of those, 6.12, for what takes long; on each of them with `--thorough`.
+    Reference,
     /// Where guard must refuse: the kernel is too old.
     TooOld,
     /// Where guard must refuse: the kernel is new enough, but runs no BPF security module.

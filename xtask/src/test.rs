@@ -23,7 +23,8 @@ pub(crate) struct Args {
     /// Only guest tests whose name contains this (may be given again); checks of the host are left out
     #[arg(long, value_name = "WORDS", conflicts_with = "fast")]
     only: Vec<String>,
-    /// Every drill in every way in which a task can be inside; without it by two of them
+    /// Every drill as every user and in every way in which a task can be inside, and the hooks and chaos, on every kernel:
+    /// much longer
     #[arg(long, conflicts_with = "fast")]
     thorough: bool,
 }

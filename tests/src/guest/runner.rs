@@ -72,7 +72,12 @@ fn all(words: &[&str]) -> ExitCode {
     };
     let wanted = |test: &&Test| words.is_empty() || words.iter().any(|word| test.name.contains(word));
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for test in suites().filter(wanted).filter(|test| test.on == On::Every || test.on == here) {
+    let here = |test: &&Test| match test.on {
+        On::Every => true,
+        On::Reference => here == On::Supported && reference(),
+        On::Supported | On::TooOld | On::WithoutBpf => test.on == here,
+    };
+    for test in suites().filter(wanted).filter(here) {
         let begun = Instant::now();
         let outcome = run(test).unwrap_or_else(|error| Outcome::Fail(format!("{error:#}")));
         let took = begun.elapsed();
@@ -110,6 +115,17 @@ fn here() -> On {
     } else {
         On::WithoutBpf
     }
+}
+
+/// Whether this is the kernel for what takes long, or all of them are.
+pub(super) fn reference() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.starts_with("6.12.") || thorough()
+}
+
+/// Whether somebody asked for everything.
+pub(super) fn thorough() -> bool {
+    std::env::var_os("GUARD_DRILL_THOROUGH").is_some()
 }
 
 fn too_old() -> bool {

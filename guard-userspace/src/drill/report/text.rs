@@ -89,11 +89,14 @@ fn totals(out: &mut String, report: &Report) {
         report.host, report.kernel, report.version, report.generation
     );
     if let Some(chaos) = report.chaos {
-        let _ = writeln!(
-            out,
-            "meanwhile: {} kills of the daemon, {} reloads, {} jumps of the clock, {} full disks, {} records lost, memory short {} times",
+        let meanwhile = format!(
+            "meanwhile: {} kills of the daemon, {} reloads, {} jumps of the clock, {} full disks, {} records lost, \
+             {} times hardly any memory",
             chaos.kills, chaos.reloads, chaos.clock_jumps, chaos.full_disks, chaos.floods, chaos.tight_memory,
         );
+        for part in wrapped(&meanwhile, WIDTH) {
+            let _ = writeln!(out, "{part}");
+        }
     }
     for reason in &report.reasons {
         for part in wrapped(&format!("status: {reason}"), WIDTH) {
