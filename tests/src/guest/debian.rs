@@ -74,8 +74,8 @@ fn hardened() -> Result<()> {
     let said = say(&["systemd-analyze", "security", "--no-pager", "guard.service"])?;
     let line = said.lines().rev().find(|line| line.contains("Overall exposure level")).context("no mark")?;
     println!("{line}");
-    let words = line.split_whitespace().filter_map(|word| word.parse::<f64>().ok());
-    let mark = words.last().with_context(|| format!("no number in {line:?}"))?;
+    let mut words = line.split_whitespace().filter_map(|word| word.parse::<f64>().ok());
+    let mark = words.next_back().with_context(|| format!("no number in {line:?}"))?;
     ensure!(mark <= 5.0, "the unit's exposure is {mark}");
     say(&["systemd-analyze", "verify", "--man=no", "/usr/lib/systemd/system/guard.service"]).map(drop)
 }
