@@ -23,7 +23,7 @@ pub const CGROUPS: u32 = 65_536;
 /// Bits of the filter that spares tasks outside every domain the look-up in the cgroup map.
 pub const CGROUP_FILTER_BITS: u32 = 65_536;
 /// Bytes of the kernel's event ring.
-pub const RING_BYTES: u32 = 8 << 20;
+pub const RING_BYTES: u32 = 4 << 20;
 /// Remembered allows of `audit: {allows: first}`.
 pub const SEEN: u32 = 65_536;
 /// Gateways of all policies together.

@@ -249,7 +249,7 @@ pub(super) fn stalled() -> Result<()> {
     let at = At::fresh(Kind::Open, Who::Root)?;
     let before = lost()?;
     // More than the ring holds.
-    let plan = Plan { opens: 40_000, connects: 10, execs: 0 };
+    let plan = Plan { opens: 20_000, connects: 10, execs: 0 };
     kill(stage.daemon, Signal::SIGSTOP)?;
     let mut agents = vec![Agent::start(&stage, &at, 0, plan)?, Agent::start(&stage, &at, 1, plan)?];
     let refused = agents[0].refused();

@@ -8,6 +8,9 @@ use anyhow::{Context, Result, ensure};
 /// Where the package, and in the guest xtask, puts the pages.
 const DOCS: &str = "/root/docs";
 
+/// Seconds for one block.
+const PATIENCE: &str = "100";
+
 /// Runs every block of a page that is marked as a shell's; the first that fails is the error.
 pub(super) fn follow(page: &str) -> Result<()> {
     let path = format!("{DOCS}/{page}");
@@ -15,8 +18,9 @@ pub(super) fn follow(page: &str) -> Result<()> {
     let blocks = blocks(&text);
     ensure!(!blocks.is_empty(), "{page} has no commands");
     for block in blocks {
-        let output = Command::new("bash")
-            .args(["-euc", &strict(&block)])
+        // What hangs ends, and then says where.
+        let output = Command::new("timeout")
+            .args([PATIENCE, "bash", "-euxc", &strict(&block)])
             .current_dir("/root")
             .output()
             .context("start bash")?;
