@@ -6,6 +6,7 @@
 //! behind that another test could trip over (programs attached, cgroups with tasks) it must remove itself.
 
 mod agent;
+mod args;
 mod audit;
 mod boundary;
 mod clients;
@@ -50,6 +51,7 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         demo::TESTS,
         identity::TESTS,
         exec::TESTS,
+        args::TESTS,
         files::TESTS,
         net::TESTS,
         verdicts::TESTS,

@@ -128,10 +128,20 @@ impl At {
 
 /// Writes a program, with a loader if one is named.
 pub(super) fn program(path: &Path, loader: Option<&Path>) -> io::Result<()> {
+    executable(path, &elf(loader, PROGRAM))
+}
+
+/// Writes a program of this code in the place of what is there.
+pub(super) fn program_of(path: &Path, code: &[u8]) -> io::Result<()> {
+    fs::remove_file(path)?;
+    executable(path, &elf(None, code))
+}
+
+fn elf(loader: Option<&Path>, code: &[u8]) -> Vec<u8> {
     const HEADERS: usize = 64 + 2 * 56;
     let loader = loader.map(c).map_or(Vec::new(), CString::into_bytes_with_nul);
     let code_at = HEADERS + loader.len();
-    let size = (code_at + PROGRAM.len()) as u64;
+    let size = (code_at + code.len()) as u64;
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
     elf.extend([3, 0, 62, 0, 1, 0, 0, 0]);
     elf.extend(sys::words(&[code_at as u64, 64, 0]));
@@ -148,8 +158,8 @@ pub(super) fn program(path: &Path, loader: Option<&Path>) -> io::Result<()> {
         elf.extend(segment(1, 7, 0, size, 0x1000));
     }
     elf.extend(&loader);
-    elf.extend(PROGRAM);
-    executable(path, &elf)
+    elf.extend(code);
+    elf
 }
 
 fn executable(path: &Path, content: &[u8]) -> io::Result<()> {

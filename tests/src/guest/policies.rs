@@ -17,6 +17,8 @@ pub(super) fn all() -> Vec<(String, String)> {
         ("net", super::net::POLICY),
         ("spend", super::net::SPEND),
         ("would-spend", super::net::WOULD_SPEND),
+        ("args", super::args::POLICY),
+        ("args-next", super::args::CANDIDATE),
         ("every", super::audit::POLICY),
         ("verdicts", super::verdicts::POLICY),
         ("run", super::sessions::POLICY),
