@@ -4,6 +4,7 @@ mod decide;
 mod hold;
 mod party;
 mod sandbox;
+mod swap;
 mod throttle;
 
 use std::fs;
@@ -35,6 +36,8 @@ pub(super) const TESTS: &[Test] = &[
     test("a held call that finds no room is refused", hold::full),
     test("a held call outlives the daemon and is heard by the next", hold::orphaned),
     test("no answer fits another program, link or file", hold::swapped),
+    test("no answer fits another address", swap::called),
+    test("no answer fits other words", swap::worded),
     test("two hundred calls are held at once and all go on", hold::many),
     test("a held call asks again under new policies", hold::reloaded),
     test("a process of several threads is held and goes on whole", hold::threads),
@@ -115,7 +118,7 @@ exec:
 connect:
   default: block
   rules:
-    - {{ id: ask-call, to: [\"127.0.0.1:7005/tcp\"], verdict: escalate, reason: ask }}
+    - {{ id: ask-call, to: [\"127.0.0.1:7005/tcp\", \"127.0.0.1:7006/tcp\"], verdict: escalate, reason: ask }}
 write:
   default: allow
   rules:
