@@ -62,7 +62,7 @@ const GUARD_AT: &str = "/usr/local/bin/guard";
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     build_ebpf::build()?;
-    let programs = Programs { bench: build_host::bench()?, guard: build_host::guard()? };
+    let programs = Programs { bench: build_host::bench()?, guard: build_host::released_guard()? };
     let results = measure(args, &programs)?;
     let out = paths::target().join("bench").join(&args.kernel);
     paths::write(&out.join("results.json"), results.json()?.as_bytes())?;

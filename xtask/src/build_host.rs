@@ -20,6 +20,13 @@ pub(crate) fn guard() -> Result<PathBuf> {
     static_binary("guard-userspace", "guard")
 }
 
+/// The same as it is packaged: optimised, which takes minutes to build.
+pub(crate) fn released_guard() -> Result<PathBuf> {
+    let mut cargo = cargo_for("build", "release");
+    run::loud("build guard for release", cargo.args(["--quiet", "-p", "guard-userspace", "--bin", "guard"]))?;
+    Ok(paths::target().join(TRIPLE).join("release").join("guard"))
+}
+
 /// The demonstration.
 pub(crate) fn demo() -> Result<PathBuf> {
     static_binary("guard-tests", "demo")
@@ -33,10 +40,14 @@ pub(crate) fn bench() -> Result<PathBuf> {
 /// Cargo with one set of flags for all that runs in guests and for the host's tests: the dependencies are then
 /// compiled once.
 pub(crate) fn cargo(verb: &str) -> Command {
+    cargo_for(verb, "guest")
+}
+
+fn cargo_for(verb: &str, profile: &str) -> Command {
     let mut cargo = Command::new("cargo");
     run::clean_env(&mut cargo);
     cargo.current_dir(paths::root()).env("RUSTFLAGS", "-C target-feature=+crt-static");
-    cargo.args([verb, "--locked", "--target", TRIPLE, "--profile", "guest"]);
+    cargo.args([verb, "--locked", "--target", TRIPLE, "--profile", profile]);
     cargo
 }
 
