@@ -73,14 +73,15 @@ pub(crate) fn of_size(rules: usize) -> (String, String) {
             let _ = writeln!(text, "    - {{ id: {name}{n}, paths: [\"{}\"], verdict: {verdict} }}", path(n));
         }
     };
-    let allow = |paths: &str| format!("    - {{ id: bench, paths: [{paths}], verdict: allow }}\n");
-    section("exec", "block", &allow("\"/opt/**\", \"/usr/**\""), "allow", 0, many(20));
+    let allow =
+        |paths: &str, of: &str| format!("    - {{ id: bench-{of}, paths: [{paths}], verdict: allow }}\n");
+    section("exec", "block", &allow("\"/opt/**\", \"/usr/**\"", "exec"), "allow", 0, many(20));
     section("load", "allow", "", "block", 10_000, many(10));
-    section("write", "block", &allow("\"/workspace/**\""), "allow", 20_000, many(40));
+    section("write", "block", &allow("\"/workspace/**\"", "write"), "allow", 20_000, many(40));
     section("read", "allow", "", "block", 30_000, many(20));
     let _ = write!(
         text,
-        "connect:\n  default: block\n  rules:\n    - {{ id: bench, to: [\"127.0.0.1:{UDP_PORT}/udp\"], verdict: allow }}\n"
+        "connect:\n  default: block\n  rules:\n    - {{ id: bench-connect, to: [\"127.0.0.1:{UDP_PORT}/udp\"], verdict: allow }}\n"
     );
     for n in 0..many(10) {
         let _ = writeln!(

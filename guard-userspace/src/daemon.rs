@@ -16,6 +16,7 @@ mod state;
 mod sweep;
 mod why;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -113,6 +114,8 @@ struct Daemon {
     plan: Plan,
     loaded: Loaded,
     sessions: Sessions,
+    /// Numbers of domains that nobody was in when it was last looked.
+    unused: BTreeSet<u32>,
     /// Why the last reload was refused, until one succeeds.
     refused: Option<String>,
     /// Why the audit log cannot be written, while it cannot.
@@ -152,6 +155,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         plan,
         loaded,
         sessions,
+        unused: BTreeSet::new(),
         refused: None,
         unwritten: None,
         holds: Holds::default(),
@@ -333,7 +337,7 @@ impl Daemon {
                     }
                     told_ftrace = silenced;
                     // What the ring holds first, or a session would end before its last records.
-                    reader.drain(&self.plan)?;
+                    reader.account(&self.kernel, &self.plan)?;
                     reader.end_sessions(&self.kernel);
                     reader.publish(&self.kernel, &self.plan, self.refused.is_some(), self.deciding.counts());
                     ticks = ticks.wrapping_add(1);

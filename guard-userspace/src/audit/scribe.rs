@@ -239,6 +239,14 @@ impl<N: Names> Scribe<N> {
         }
     }
 
+    /// Takes note of how many events each CPU had sent, once all of them that are to be had have been taken.
+    pub fn sent(&mut self, given: &[u64]) {
+        let Ok(now) = Clock::boottime() else { return };
+        for (cpu, given) in given.iter().enumerate() {
+            self.sequences.gave(u32::try_from(cpu).unwrap_or(u32::MAX), *given, now);
+        }
+    }
+
     /// To be called between batches, and now and then when there are none: tells gaps that have become certain
     /// and jumps of the wall clock.
     pub fn settle(&mut self, out: &mut Vec<Record>) {

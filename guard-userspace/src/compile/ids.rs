@@ -53,6 +53,11 @@ impl IdMap {
         self.ids.retain(|_, id| keep(*id));
     }
 
+    /// Every id that is given.
+    pub fn all(&self) -> impl Iterator<Item = u32> + '_ {
+        self.ids.values().copied()
+    }
+
     /// Every domain there ever was: its names and its id.
     pub(super) fn entries(&self) -> Vec<(Vec<String>, u32)> {
         self.ids.iter().map(|(names, id)| (names.clone(), *id)).collect()

@@ -71,6 +71,17 @@ impl Sequences {
         }
     }
 
+    /// Takes note of how many numbers a CPU had given by `now`, of which all that are in the ring have been seen: what
+    /// was lost last has nothing behind it that would show it.
+    pub fn gave(&mut self, cpu: u32, given: u64, now: u64) {
+        let state = self.cpus.entry(cpu).or_default();
+        if given > state.next {
+            let (first, count) = (state.next, given - state.next);
+            state.missing.push_back(Gap { cpu, first, count, after: state.time, before: now });
+            state.next = given;
+        }
+    }
+
     /// Calls lost what has been missing at `now`, or everything that is missing if nothing will follow.
     pub fn settle(&mut self, now: Option<u64>, lost: &mut Vec<Gap>) {
         for state in self.cpus.values_mut() {
@@ -134,6 +145,22 @@ mod tests {
         assert_eq!(lost, []);
         sequences.saw(0, 2, 10 + PATIENCE, &mut lost);
         assert_eq!(lost, [Gap { cpu: 0, first: 0, count: 1, after: 0, before: 10 }]);
+    }
+
+    #[test]
+    fn what_was_lost_last_is_seen_by_the_numbers_given() {
+        let (mut sequences, mut lost) = (Sequences::default(), Vec::new());
+        sequences.saw(0, 0, 5, &mut lost);
+        sequences.gave(0, 1, 6);
+        sequences.gave(1, 0, 6);
+        sequences.gave(0, 4, 7);
+        // Given, and on its way into the ring at that moment.
+        sequences.saw(0, 2, 8, &mut lost);
+        sequences.settle(Some(7 + PATIENCE - 1), &mut lost);
+        assert_eq!(lost, []);
+        sequences.settle(Some(7 + PATIENCE), &mut lost);
+        assert_eq!(lost.iter().map(|gap| (gap.first, gap.count)).collect::<Vec<_>>(), [(1, 1), (3, 1)]);
+        assert_eq!(sequences.next().collect::<Vec<_>>(), [(0, 4), (1, 0)]);
     }
 
     #[test]

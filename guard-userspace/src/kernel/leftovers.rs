@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-use guard_common::abi::{BudgetKey, BudgetWord, GroupKey};
+use guard_common::abi::{BudgetKey, BudgetWord, CgroupEntry, GroupKey};
 use guard_common::limits::{BUDGETS, GROUPS};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -48,6 +48,31 @@ impl Kernel {
             key = Some(next);
         }
         gone.iter().try_fold(0, |count, key| Ok(count + usize::from(bpf::delete(map, key.as_bytes())?)))
+    }
+
+    /// The domains that a task or a cgroup is in, whatever policies there are now.
+    pub fn carried(&self) -> io::Result<BTreeSet<u32>> {
+        let mut carried: BTreeSet<u32> = self.labels()?.into_iter().map(|(_, label)| label.domain).collect();
+        let map = self.map("CGROUPS")?;
+        for id in self.governed_ids()? {
+            let mut entry = CgroupEntry::default();
+            if bpf::lookup(map, id.as_bytes(), entry.as_mut_bytes())? {
+                carried.insert(entry.domain);
+            }
+        }
+        let map = self.map("GROUPS")?;
+        let (mut key, mut next) = (None::<GroupKey>, GroupKey::default());
+        for _ in 0..GROUPS {
+            if !bpf::next_key(map, key.as_ref().map(IntoBytes::as_bytes), next.as_mut_bytes())? {
+                break;
+            }
+            let mut domain = 0u64;
+            if bpf::lookup(map, next.as_bytes(), domain.as_mut_bytes())? {
+                carried.insert(u32::try_from(domain).unwrap_or(0));
+            }
+            key = Some(next);
+        }
+        Ok(carried)
     }
 
     /// What is spent, as the kernel holds it.

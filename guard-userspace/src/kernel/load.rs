@@ -263,6 +263,14 @@ impl Kernel {
         RingBuf::try_from(map).map_err(io::Error::other)
     }
 
+    /// How many events each CPU has sent, or tried to.
+    pub(crate) fn sent(&self) -> io::Result<Vec<u64>> {
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+        let mut given = vec![0u64; cpus];
+        sys::bpf::lookup(self.map("SEQUENCE")?, 0u32.as_bytes(), given.as_mut_bytes())?;
+        Ok(given)
+    }
+
     /// The counters by site, as the kernel holds them.
     pub fn sites(&self) -> io::Result<[u64; Site::COUNT]> {
         let mut counters = [0u64; Site::COUNT];

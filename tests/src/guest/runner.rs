@@ -75,6 +75,7 @@ fn all(words: &[&str]) -> ExitCode {
     let here = |test: &&Test| match test.on {
         On::Every => true,
         On::Reference => here == On::Supported && reference(),
+        On::Thorough => here == On::Supported && thorough(),
         On::Supported | On::TooOld | On::WithoutBpf => test.on == here,
     };
     for test in suites().filter(wanted).filter(here) {
