@@ -45,6 +45,14 @@ const WITHOUT_BPF: &str = "without bpf";
 const DEBIAN: &str = "debian";
 const DEBIAN_KERNEL: &str = "6.12";
 
+/// Tests for a kernel that is not released yet: every program loads there, and one of each kind is judged.
+const LOOK: &[&str] = &[
+    "the demo comes out as its policy says",
+    "no way to open a forbidden file",
+    "no address but the gateway",
+    "a held call is done once it is approved",
+];
+
 /// The programs the guests run, built once for all of them.
 struct Programs {
     tests: PathBuf,
@@ -78,7 +86,10 @@ pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String], thor
         matrix.iter().copied().filter(|_| wanted(&programs, "busybox", only)).collect();
     for series in &matrix {
         let begun = Instant::now();
-        let outcome = boot(series, &programs, only);
+        // What is not released yet can only warn: a look at it is enough, unless somebody asks for all.
+        let look: Vec<String> = LOOK.iter().map(|&name| name.to_owned()).collect();
+        let brief = series.promise == Promise::Warns && only.is_empty() && !thorough;
+        let outcome = boot(series, &programs, if brief { &look } else { only });
         match series.promise {
             Promise::Works | Promise::Refuses => count(report, series.name, outcome),
             Promise::Warns => warn(report, series.name, outcome),
