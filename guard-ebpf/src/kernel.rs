@@ -41,6 +41,8 @@ macro_rules! words {
 words! {
     /// Address of the sequence count of renames.
     RENAME_LOCK;
+    /// Address of the namespaces that the first process has.
+    INIT_NSPROXY;
     /// Address of the sequence count of mounts.
     MOUNT_LOCK;
     /// The bit of `struct sock` that is set on the kernel's own sockets.

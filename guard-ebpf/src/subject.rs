@@ -308,6 +308,13 @@ pub(crate) fn runs_launcher(task: Ptr) -> bool {
     !file.is_null() && is_launcher(follow(file, off!(FILE_INODE)))
 }
 
+/// Are the task's mounts those of the host's first process?
+#[inline(always)]
+pub(crate) fn has_hosts_mounts(task: Ptr) -> bool {
+    let own = follow(follow(task, off!(TASK_NSPROXY)), off!(NSPROXY_MNT)) as u64;
+    kernel::read::<u64>(off!(INIT_NSPROXY).wrapping_add(off!(NSPROXY_MNT))) == Some(own)
+}
+
 /// Is this inode a program that prepares services?
 #[inline(always)]
 pub(crate) fn is_launcher(inode: Ptr) -> bool {

@@ -345,6 +345,7 @@ impl Daemon {
                         self.sweep();
                     }
                     if ticks.is_multiple_of(SESSIONS_EVERY) {
+                        self.forget_domains();
                         self.look_at_sessions(reader);
                     }
                     self.end_overdue(reader);

@@ -127,6 +127,8 @@ pub const ABSENT: u64 = u64::MAX;
 
 /// Addresses of kernel variables, from `/proc/kallsyms`, injected the same way.
 pub const RENAME_LOCK: &str = "rename_lock";
+/// The namespaces that the first process has.
+pub const INIT_NSPROXY: &str = "init_nsproxy";
 pub const MOUNT_LOCK: &str = "mount_lock";
 
 /// Kernel symbols that tell how LSM programs look into task storage: with the first and without the second, one

@@ -13,7 +13,9 @@ use crate::{confine, hold, passed, subject};
 const EAGAIN: i32 = 11;
 
 /// `int bprm_creds_for_exec(struct linux_binprm *bprm)`: once for each exec, before anything is decided. A
-/// launcher that hands over to something else is in the domain from here on.
+/// launcher that hands over to something else is in the domain from here on. So is one that hands over to a launcher
+/// where the mounts are not the host's: in a container `/proc/self/exe` is the runtime, and its libraries are the
+/// image's.
 #[lsm(hook = "bprm_creds_for_exec")]
 pub(crate) fn bprm_creds_for_exec(ctx: LsmContext) -> i32 {
     let bprm: Ptr = ctx.arg(0);
@@ -24,7 +26,8 @@ pub(crate) fn bprm_creds_for_exec(ctx: LsmContext) -> i32 {
         return 0;
     }
     if now.flags & LabelFlags::PENDING != 0
-        && !subject::is_launcher(follow(follow(bprm, off!(BPRM_FILE)), off!(FILE_INODE)))
+        && !(subject::has_hosts_mounts(task)
+            && subject::is_launcher(follow(follow(bprm, off!(BPRM_FILE)), off!(FILE_INODE))))
     {
         let label = subject::label_of(task);
         if label.is_null() {

@@ -26,17 +26,25 @@ impl Daemon {
         if let Err(error) = self.kernel.register_launchers(self.program.as_deref()) {
             warn!(%error, "the programs could not be told of launchers");
         }
-        if let Err(error) = self.forget_domains() {
-            warn!(error = %chain(&error), "domains that nobody is in could not be forgotten");
-        }
     }
 
     /// Gives back the numbers of domains of policies that are gone, once nobody has been in them for two looks in a
     /// row: a task of theirs would be under whatever policy gets the number next. Without it each drill takes a few
     /// for good, and one day there are none left.
-    fn forget_domains(&mut self) -> Result<(), DaemonError> {
-        let carried = self.kernel.carried().map_err(doing("see which domains somebody is in"))?;
+    pub(super) fn forget_domains(&mut self) {
+        if let Err(error) = self.try_to_forget_domains() {
+            warn!(error = %chain(&error), "domains that nobody is in could not be forgotten");
+        }
+    }
+
+    fn try_to_forget_domains(&mut self) -> Result<(), DaemonError> {
         let live: BTreeSet<u32> = self.plan.domains.iter().map(|domain| domain.id).collect();
+        if self.plan.ids.all().all(|id| live.contains(&id)) {
+            // Nothing to look for.
+            self.unused.clear();
+            return Ok(());
+        }
+        let carried = self.kernel.carried().map_err(doing("see which domains somebody is in"))?;
         let unused: BTreeSet<u32> =
             self.plan.ids.all().filter(|id| !live.contains(id) && !carried.contains(id)).collect();
         let gone: BTreeSet<u32> = unused.intersection(&self.unused).copied().collect();

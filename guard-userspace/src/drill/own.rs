@@ -197,7 +197,7 @@ listen:
 write:
   default: block
   rules:
-    - { id: work, paths: [\"/work/**\"], except: [\"/work/.git/**\"], verdict: allow }
+    - { id: work, paths: [\"/project/**\"], except: [\"/project/.git/**\"], verdict: allow }
 ";
 
     #[test]
@@ -214,7 +214,7 @@ write:
         assert_eq!(tried("web"), "10.1.0.1:443/tcp false");
         assert_eq!(tried("bus"), "/run/bus true");
         assert_eq!(tried("dev"), "8000/tcp false");
-        assert_eq!(tried("work"), "/work/x false");
+        assert_eq!(tried("work"), "/project/x false");
         assert!(tried("exec-default").ends_with(" true"), "{}", tried("exec-default"));
         assert!(tried("connect-default").ends_with("/tcp true"));
         assert!(tried("listen-default").ends_with(" true"));

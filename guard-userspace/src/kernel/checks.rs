@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use guard_common::abi::offsets::{
-    ABSENT, ADJACENT, MEMBERS, MOUNT_LOCK, Member, RENAME_LOCK, SOCK_KERNEL_BIT, STORAGE_LOCK,
+    ABSENT, ADJACENT, INIT_NSPROXY, MEMBERS, MOUNT_LOCK, Member, RENAME_LOCK, SOCK_KERNEL_BIT, STORAGE_LOCK,
     STORAGE_LOCKLESS, STORAGE_MEMBERS,
 };
 
@@ -16,8 +16,8 @@ use super::symbols;
 /// The words that the programs read as constants.
 pub(super) fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
     let mut words = Vec::new();
-    let [renames, mounts, lock, lockless] =
-        symbols::addresses([RENAME_LOCK, MOUNT_LOCK, STORAGE_LOCK, STORAGE_LOCKLESS]);
+    let [renames, mounts, namespaces, lock, lockless] =
+        symbols::addresses([RENAME_LOCK, MOUNT_LOCK, INIT_NSPROXY, STORAGE_LOCK, STORAGE_LOCKLESS]);
     let busy = lock.is_some() && lockless.is_none();
     words.push(("STORAGE_BUSY", u64::from(busy)));
     let required = |member: &Member| member.required || busy && STORAGE_MEMBERS.contains(&member.global);
@@ -37,8 +37,11 @@ pub(super) fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
             return Err(LoadError::Adjacent { of, first, second });
         }
     }
-    for (global, name, address) in [("RENAME_LOCK", RENAME_LOCK, renames), ("MOUNT_LOCK", MOUNT_LOCK, mounts)]
-    {
+    for (global, name, address) in [
+        ("RENAME_LOCK", RENAME_LOCK, renames),
+        ("MOUNT_LOCK", MOUNT_LOCK, mounts),
+        ("INIT_NSPROXY", INIT_NSPROXY, namespaces),
+    ] {
         words.push((global, address.ok_or(LoadError::Symbol { name })?));
     }
     let (of, member) = SOCK_KERNEL_BIT;

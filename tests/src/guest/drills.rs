@@ -74,7 +74,7 @@ connect:
     - { id: no-metadata, to: ["169.254.169.254"], verdict: block }
     - { id: six, to: ["[2001:db8::/32]:443/tcp"], verdict: allow }
     - { id: no-bus, unix: ["/run/bus/*"], verdict: block }
-    - { id: own-sockets, unix: ["/work/**", "@work-*"], verdict: allow }
+    - { id: own-sockets, unix: ["/project/**", "@work-*"], verdict: allow }
 listen:
   default: block
   rules:
@@ -82,8 +82,8 @@ listen:
 write:
   default: block
   rules:
-    - { id: work, paths: ["/work/**"], except: ["/work/.git/**"], verdict: allow }
-    - { id: no-hooks, paths: ["/work/**/hooks/*"], verdict: block }
+    - { id: work, paths: ["/project/**"], except: ["/project/.git/**"], verdict: allow }
+    - { id: no-hooks, paths: ["/project/**/hooks/*"], verdict: block }
 read:
   default: allow
   rules:

@@ -26,6 +26,10 @@ pub(super) const TESTS: &[Test] = &[
     test("the daemon cannot be labelled", roads::daemon),
     test("a launcher prepares in peace and is inside at its next exec", launcher::prepares),
     test("a launcher's sealed copy of itself prepares too, and no other copy", launcher::copy_prepares),
+    test(
+        "a launcher that runs once more with mounts of its own is inside",
+        launcher::is_one_on_the_host_alone,
+    ),
     test("a launcher's program frees nobody who is inside", launcher::frees_nobody),
 ];
 

@@ -3,15 +3,18 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::super::agent::{End, Way, Who, attempt_after, enter, inside};
+use super::super::ground::At;
 use super::super::stage::{LAUNCHER, Stage};
 use super::super::sys;
 use super::Probe;
@@ -47,20 +50,26 @@ struct Came {
 }
 
 fn came_of(launch: impl FnOnce(&str) -> io::Result<()>) -> Result<Came> {
+    came_by(launch, |rest, _| Ok(rest))
+}
+
+/// The same; `then` says how the launcher does what it does once it is inside.
+fn came_by(
+    launch: impl FnOnce(&str) -> io::Result<()>,
+    then: impl FnOnce(String, &At) -> io::Result<String>,
+) -> Result<Came> {
     let (stage, probe) = (Stage::set()?, Probe::new()?);
     let at = &probe.0;
     let (ready, go) = (at.at_work("ready"), at.at_work("go"));
     for old in [&ready, &go] {
         let _ = fs::remove_file(old);
     }
-    let script = format!(
-        "touch {ready}; read go < {go}; \
-         echo 1 > {prepared}; exec /bin/busybox touch {late}",
-        ready = ready.display(),
-        go = go.display(),
-        prepared = at.on("made-by-launcher").display(),
-        late = at.on("made-by-agent").display(),
+    let rest = format!(
+        "echo 1 > {}; exec /bin/busybox touch {}",
+        at.on("made-by-launcher").display(),
+        at.on("made-by-agent").display(),
     );
+    let script = format!("touch {}; read go < {}; {}", ready.display(), go.display(), then(rest, at)?);
     nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU)?;
     let cgroup = stage.cgroup("box")?;
     let child = sys::spawn(|| i32::from(launch(&script).is_err()))?;
@@ -88,6 +97,38 @@ pub(super) fn copy_prepares() -> Result<()> {
         let came = came_of(|script| launch_copy(script, sealed, more))?;
         ensure!(came == Came { prepared: false, handed_over: false }, "{what}: {came:?}");
     }
+    Ok(())
+}
+
+/// Runs the launcher once more, from its file under another name.
+fn once_more(rest: String, at: &At) -> io::Result<String> {
+    let shell = at.at_work("sh");
+    let _ = fs::remove_file(&shell);
+    symlink(LAUNCHER, &shell)?;
+    Ok(format!("exec {} -c '{rest}'", shell.display()))
+}
+
+pub(super) fn is_one_on_the_host_alone() -> Result<()> {
+    let prepared = |came: Came| came == Came { prepared: true, handed_over: false };
+    let came = came_by(launch, once_more)?;
+    ensure!(prepared(came), "a launcher that hands over to a launcher");
+    // As in a container whose image names `/proc/self/exe` as its program: the libraries are the image's.
+    let apart = |script: &str| {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        launch(script)
+    };
+    ensure!(prepared(came_of(apart)?), "a launcher with mounts of its own");
+    let came = came_by(apart, once_more)?;
+    ensure!(
+        came == Came { prepared: false, handed_over: false },
+        "once more with mounts of its own: {came:?}"
+    );
+    let apart = |script: &str| {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        launch_copy(script, true, b"")
+    };
+    let came = came_by(apart, once_more)?;
+    ensure!(came == Came { prepared: false, handed_over: false }, "once more from a copy: {came:?}");
     Ok(())
 }
 
