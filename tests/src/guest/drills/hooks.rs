@@ -15,10 +15,6 @@ const UNSEEN: &[(&str, &str)] = &[
         "mptcp_add_subflow",
         "needs a peer with a second address; the socket itself is refused where it is made",
     ),
-    (
-        "sysctl",
-        "the write goes through without it, tried by hand; its drill does not turn red, and why is not known",
-    ),
     ("quota_on", "needs a file system with quotas, which these guests do not have"),
 ];
 
