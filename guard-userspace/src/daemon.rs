@@ -356,6 +356,9 @@ impl Daemon {
             }
             reader.drain(&self.plan)?;
             self.take_holds(reader);
+            for call in self.holds.ripe() {
+                self.answer(call, reader);
+            }
             if self.unwritten.as_deref() != reader.refused() {
                 self.unwritten = reader.refused().map(str::to_owned);
                 if let Err(untold) = self.tell() {

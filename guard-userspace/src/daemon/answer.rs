@@ -17,6 +17,8 @@ impl Daemon {
             Reply::Error(Refusal::Forbidden(
                 "a task inside a domain may not speak with the daemon".to_owned(),
             ))
+        } else if self.holds.is_early(&call.request) {
+            return self.holds.keep(call);
         } else {
             self.reply(&call.request, &call.peer, reader)
         };

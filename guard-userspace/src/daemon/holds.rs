@@ -1,16 +1,17 @@
 //! Held calls in the daemon's loop: they arrive with the events, wait in the queue, and are answered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use guard_common::abi::{Reason, RulingKey};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tracing::{error, warn};
 
 use super::decider::outcome;
 use super::{Daemon, Reader};
 use crate::approvals::{Arrival, Bounds, Event, Pending, Queue, Request, facts};
 use crate::audit::{Clock, HeldCall, Value};
-use crate::control::Refusal;
+use crate::control::{self, Call, Refusal};
 use crate::kernel::go_on;
 
 /// How long an answer lies ready for the call that it was given to.
@@ -22,6 +23,9 @@ const STRAY: u64 = 2_000_000_000;
 /// How long calls wait whose policy does not say it.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Files that are read at a time, each for one digest.
+const READERS: usize = 2;
+
 /// What a digest in the making came to.
 type Digested = (u64, u64, Result<(String, facts::FileState), String>);
 
@@ -31,6 +35,11 @@ pub(super) struct Holds {
     pub(super) queue: Queue,
     done: mpsc::UnboundedSender<Digested>,
     digests: mpsc::UnboundedReceiver<Digested>,
+    made: Arc<facts::Digests>,
+    /// Few files are read at a time: the daemon's loop has to go on beside them.
+    readers: Arc<Semaphore>,
+    /// Approvals that came before the digest that they are bound to.
+    early: Vec<Call>,
 }
 
 /// An answer as somebody gave it.
@@ -57,7 +66,14 @@ impl Given {
 impl Default for Holds {
     fn default() -> Self {
         let (done, digests) = mpsc::unbounded_channel();
-        Self { queue: Queue::default(), done, digests }
+        Self {
+            queue: Queue::default(),
+            done,
+            digests,
+            made: Arc::default(),
+            readers: Arc::new(Semaphore::new(READERS)),
+            early: Vec::new(),
+        }
     }
 }
 
@@ -87,10 +103,35 @@ impl Holds {
     fn digest(&self, pending: &Pending) {
         let (id, digest, file, done) =
             (pending.request.id, pending.digest, pending.file.clone(), self.done.clone());
-        tokio::task::spawn_blocking(move || {
-            // Nobody waits for it any more once the daemon ends.
-            let _ = done.send((id, digest, facts::digest(&file).map_err(|error| error.to_string())));
+        let (made, readers) = (Arc::clone(&self.made), Arc::clone(&self.readers));
+        tokio::spawn(async move {
+            // Never closed.
+            let Ok(permit) = readers.acquire_owned().await else { return };
+            tokio::task::spawn_blocking(move || {
+                // Nobody waits for it any more once the daemon ends.
+                let _ = done.send((id, digest, made.of(&file).map_err(|error| error.to_string())));
+                drop(permit);
+            });
         });
+    }
+
+    /// Whether an approval has to wait for a digest that is still being made.
+    pub(super) fn is_early(&self, request: &control::Request) -> bool {
+        let control::Request::Answer { id, approve: true, .. } = request else { return false };
+        self.queue.get(*id).is_some_and(|pending| pending.request.sha256.is_empty())
+    }
+
+    /// Keeps an approval until the digest is made.
+    pub(super) fn keep(&mut self, call: Call) {
+        self.early.push(call);
+    }
+
+    /// Those that need not wait any more.
+    pub(super) fn ripe(&mut self) -> Vec<Call> {
+        let (early, ripe) =
+            std::mem::take(&mut self.early).into_iter().partition(|call| self.is_early(&call.request));
+        self.early = early;
+        ripe
     }
 }
 
