@@ -16,6 +16,11 @@ use crate::storage;
 pub(crate) const HEAD: usize = 256;
 const _: () = assert!(SLACK > NAME_MAX && HEAD >= size_of::<Event>() + 8 + 16);
 
+/// The lowest bit of either sequence count: something is being renamed or mounted.
+const UNDER_WAY: u64 = 0x1_0000_0001;
+/// How often the counts are looked at until nothing is: some milliseconds, four times at most.
+const PATIENCE: u32 = 1 << 17;
+
 /// A task's own scratch space. Per-CPU space is no substitute: LSM programs are preemptible and have no
 /// recursion guard, so a task that preempts another one here would spell its path over the other's.
 #[repr(C)]
@@ -246,9 +251,9 @@ pub(crate) extern "C" fn spell(scratch: *mut Scratch) -> u64 {
     }
     overwritten(scratch);
     for _ in 0..4 {
-        let before = sequences();
+        let before = settled();
         let end = walk(scratch);
-        if before & 0x1_0000_0001 == 0 && before == sequences() {
+        if before & UNDER_WAY == 0 && before == sequences() {
             // SAFETY: not null, a map value.
             unsafe { put(&raw mut (*scratch).near.sequences, before) };
             if end == End::Done as u64 {
@@ -317,6 +322,31 @@ pub(crate) fn sequences() -> u64 {
     let renames = kernel::read_or_odd(off!(RENAME_LOCK));
     let mounts = kernel::read_or_odd(off!(MOUNT_LOCK));
     u64::from(mounts) << 32 | u64::from(renames)
+}
+
+/// The sequence counts once nothing is under way, as far as that can be waited for: who changes something holds a
+/// spinlock, but on a virtual machine its processor can be taken away meanwhile, for longer than any number of walks.
+#[inline(always)]
+fn settled() -> u64 {
+    let mut now = sequences();
+    if now & UNDER_WAY != 0 {
+        // SAFETY: the callback takes the context it is given here, a number on the stack.
+        unsafe {
+            helpers::bpf_loop(
+                PATIENCE,
+                look_again as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
+                (&raw mut now).cast(),
+                0,
+            );
+        }
+    }
+    now
+}
+
+unsafe extern "C" fn look_again(_: u64, now: *mut c_void) -> i64 {
+    let seen = sequences();
+    put(now.cast::<u64>(), seen);
+    i64::from(seen & UNDER_WAY == 0)
 }
 
 /// Walks once, whatever changes under it.
