@@ -4,8 +4,9 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
@@ -135,6 +136,8 @@ const TELLS: &[u8] = &[
 const PUSH: i32 = (b's' ^ b'h') as i32;
 
 static WORD: [AtomicU8; 5] = [const { AtomicU8::new(0) }; 5];
+/// How often the word was swapped, in the process that is to become the program.
+static SWAPS: AtomicU32 = AtomicU32::new(0);
 
 fn put(word: &[u8; 4]) {
     for (place, byte) in WORD.iter().zip(word) {
@@ -148,16 +151,23 @@ fn swapped() -> Result<()> {
     let path = at.on("prog");
     super::ground::program_of(&path, TELLS)?;
     let cgroup = stage.cgroup("args")?;
-    let (mut ran, mut ended) = (0, 0);
-    for _ in 0..150 {
+    let (mut ran, mut ended, mut rounds) = (0, 0, 0);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // Both outcomes show that it was swapped, which is chance: on a busy machine it takes longer to see them.
+    while rounds < 150 || (ran == 0 || ended == 0) && Instant::now() < deadline {
+        rounds += 1;
         let end = inside(cgroup.path(), Who::Root, || {
             put(b"pull");
             thread::spawn(|| {
                 loop {
                     put(b"push");
+                    SWAPS.fetch_add(1, Ordering::Relaxed);
                     put(b"pull");
                 }
             });
+            while SWAPS.load(Ordering::Relaxed) < 10 {
+                thread::yield_now();
+            }
             let name = c(&path);
             execute(&path, &[name.as_ptr().cast(), WORD.as_ptr().cast()])
         })?;

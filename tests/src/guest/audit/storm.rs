@@ -197,9 +197,9 @@ fn account(agents: &[Agent], tallies: &[Tally], before: u64) -> Result<Recorded>
     for _ in 0..60 {
         last = recorded(agents, before)?;
         let known: u64 = last.opens.iter().chain(&last.connects).sum::<u64>() + last.lost;
-        // What is lost can also be how an agent ended.
-        let ends = if last.lost > 0 { agents.len() as u64 } else { 0 };
-        if (tried..=tried + ends).contains(&known) {
+        // What is lost can also be that an agent was moved in, its first image, or its end.
+        let lives = if last.lost > 0 { 3 * agents.len() as u64 } else { 0 };
+        if (tried..=tried + lives).contains(&known) {
             return Ok(last);
         }
         ensure!(known < tried, "more is recorded than was tried: {last:?}, {tallies:?}");
