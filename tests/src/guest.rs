@@ -92,8 +92,6 @@ pub enum On {
     Supported,
     /// On one of those, 6.12, for what takes long; on each of them with `--thorough`.
     Reference,
-    /// On each of them, with `--thorough` alone.
-    Thorough,
     /// Where guard must refuse: the kernel is too old.
     TooOld,
     /// Where guard must refuse: the kernel is new enough, but runs no BPF security module.

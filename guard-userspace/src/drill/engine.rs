@@ -50,6 +50,9 @@ pub struct Options {
 const LIMIT: Duration = Duration::from_secs(4);
 /// The same where everything is slow on purpose.
 const LIMIT_IN_CHAOS: Duration = Duration::from_secs(20);
+/// How often, and after how long, a control that ran into a shortage made on purpose is tried again.
+const SHORTAGES: u32 = 20;
+const SHORTAGE: Duration = Duration::from_millis(500);
 
 /// One attempt that was made, and what was seen of it from outside.
 #[derive(Debug)]
@@ -122,7 +125,14 @@ impl<'o> Session<'o> {
         }
         for (tier, way, inside) in selected.arms(self.options.thorough) {
             self.go_on()?;
-            let one = self.arm(&selected.drill, tier, way, inside)?;
+            let mut one = self.arm(&selected.drill, tier, way, inside)?;
+            let mut left = if inside || self.options.profile != Profile::Chaos { 0 } else { SHORTAGES };
+            while left > 0 && one.ended.end.is_shortage() {
+                std::thread::sleep(SHORTAGE);
+                left -= 1;
+                self.go_on()?;
+                one = self.arm(&selected.drill, tier, way, inside)?;
+            }
             // What does not work outside proves nothing inside.
             let hopeless = !inside && !selected.drill.control.contains(&one.ended.end);
             tried.push(one);

@@ -155,6 +155,13 @@ pub enum End {
     NotReady(String),
 }
 
+impl End {
+    /// Whether what it lacked may be there a moment later.
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::Errno(libc::ENOSPC | libc::ENOMEM | libc::EAGAIN | libc::ENOBUFS) | Self::Hung)
+    }
+}
+
 impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
