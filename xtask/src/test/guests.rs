@@ -45,6 +45,9 @@ const WITHOUT_BPF: &str = "without bpf";
 const DEBIAN: &str = "debian";
 const DEBIAN_KERNEL: &str = "6.12";
 
+/// The kernel whose figures have budgets.
+const MEASURED: &str = "6.12";
+
 /// Tests for a kernel that is not released yet: every program loads there, and one of each kind is judged.
 const LOOK: &[&str] = &[
     "the demo comes out as its policy says",
@@ -101,6 +104,13 @@ pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String], thor
         count(report, WITHOUT_BPF, refusal_without_bpf(series.name, &programs));
         let red = red_without_bpf(series.name, &programs);
         report.check(WITHOUT_BPF, "the tests turn red when bpf is not in the LSM list", red);
+    }
+    if only.is_empty() && matrix.iter().any(|series| series.name == MEASURED) {
+        let begun = Instant::now();
+        let over = crate::bench::over_budget(MEASURED, programs.guard);
+        let kept = over.and_then(|over| if over.is_empty() { Ok(()) } else { bail!("{}", over.join("; ")) });
+        report.check(MEASURED, "no call and no program costs more than its budget", kept);
+        println!("     {MEASURED}: {:.1} s", begun.elapsed().as_secs_f32());
     }
 }
 
