@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use guard_userspace::approvals::{Request, parse_duration};
 use guard_userspace::control::{self, Client};
 
-use super::{Ending, places};
+use super::{Ending, places, term};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -95,35 +95,36 @@ impl Command {
 fn list(args: &List) -> anyhow::Result<Ending> {
     let waiting: Vec<Request> = Client::connect(&args.run)?.ask(&control::Request::Approvals)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&waiting)?);
+        term::print(&format!("{}\n", serde_json::to_string_pretty(&waiting)?))?;
         return Ok(Ending::Fine);
     }
     if waiting.is_empty() {
-        println!("nothing waits");
+        term::print("nothing waits\n")?;
         return Ok(Ending::Fine);
     }
-    println!("{:>5}  {:>7}  {:>7}  {:8} WHAT", "ID", "WAITED", "LEFT", "ACTION");
+    let mut text = format!("{:>5}  {:>7}  {:>7}  {:8} WHAT\n", "ID", "WAITED", "LEFT", "ACTION");
     for request in waiting {
-        println!(
-            "{:>5}  {:>6}s  {:>6}s  {:8} {}{}",
+        text.push_str(&format!(
+            "{:>5}  {:>6}s  {:>6}s  {:8} {}{}\n",
             request.id,
             request.waited_ms / 1000,
             request.left_ms / 1000,
             request.action,
             request.object,
             request.argv.iter().flatten().map(|word| format!(" {word}")).collect::<String>()
-        );
+        ));
     }
+    term::print(&text)?;
     Ok(Ending::Fine)
 }
 
 fn one(args: &List, request: &control::Request, done: &str) -> anyhow::Result<Ending> {
     let call: Request = Client::connect(&args.run)?.ask(request)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&call)?);
+        term::print(&format!("{}\n", serde_json::to_string_pretty(&call)?))?;
         return Ok(Ending::Fine);
     }
-    println!("{} {done}: {} {}", call.id, call.action, call.object);
+    let mut text = format!("{} {done}: {} {}\n", call.id, call.action, call.object);
     for (name, value) in [
         ("argv", call.argv.as_ref().map(|argv| argv.join(" ")).unwrap_or_default()),
         ("sha256", call.sha256.clone()),
@@ -137,8 +138,9 @@ fn one(args: &List, request: &control::Request, done: &str) -> anyhow::Result<En
         ("bound to", call.digest.clone()),
     ] {
         if !value.is_empty() {
-            println!("  {name:9} {value}");
+            text.push_str(&format!("  {name:9} {value}\n"));
         }
     }
+    term::print(&text)?;
     Ok(Ending::Fine)
 }

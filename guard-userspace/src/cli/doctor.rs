@@ -3,7 +3,7 @@
 use clap::Args as ClapArgs;
 use guard_userspace::doctor::{self, Health};
 
-use super::{Ending, places};
+use super::{Ending, places, term};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
@@ -18,20 +18,22 @@ impl Args {
         let able = findings.iter().all(|finding| finding.health != Health::Bad);
         if self.json {
             let answer = serde_json::json!({ "able": able, "findings": findings });
-            println!("{}", serde_json::to_string_pretty(&answer)?);
+            term::show(&format!("{}\n", serde_json::to_string_pretty(&answer)?))?;
         } else {
+            let mut text = String::new();
             for finding in &findings {
                 let word = match finding.health {
                     Health::Good => "good",
                     Health::Weak => "weak",
                     Health::Bad => "BAD",
                 };
-                println!("{word:4}  {:18} {}", finding.what, finding.evidence);
+                text.push_str(&format!("{word:4}  {:18} {}\n", finding.what, finding.evidence));
                 if !finding.mend.is_empty() {
-                    println!("      {:18} mend: {}", "", finding.mend);
+                    text.push_str(&format!("      {:18} mend: {}\n", "", finding.mend));
                 }
             }
-            println!("\n{}", if able { "this host can enforce" } else { "this host cannot enforce" });
+            text.push_str(if able { "\nthis host can enforce\n" } else { "\nthis host cannot enforce\n" });
+            term::show(&text)?;
         }
         Ok(if able { Ending::Fine } else { Ending::Cannot })
     }

@@ -7,7 +7,7 @@ use guard_userspace::drill::last::Last;
 use guard_userspace::kernel::Pins;
 use guard_userspace::status::Status;
 
-use super::{Ending, places};
+use super::{Ending, places, term};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
@@ -30,15 +30,16 @@ impl Args {
         let mut status = Status::ask(&Pins::at(self.pins), &self.run);
         status.drill = Some(Last::read(&self.state));
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&status)?);
+            term::show(&format!("{}\n", serde_json::to_string_pretty(&status)?))?;
         } else {
-            print(&status);
+            term::show(&text(&status))?;
         }
         Ok(if status.enforcing && !status.degraded { Ending::Fine } else { Ending::Finding })
     }
 }
 
-fn print(status: &Status) {
+fn text(status: &Status) -> String {
+    let mut text = String::new();
     let word = if status.enforcing && status.degraded {
         "enforcing, with something amiss"
     } else if status.enforcing {
@@ -48,28 +49,32 @@ fn print(status: &Status) {
     } else {
         "NOT ENFORCING"
     };
-    println!("{word}");
+    text.push_str(&format!("{word}\n"));
     for reason in &status.reasons {
-        println!("  {reason}");
+        text.push_str(&format!("  {reason}\n"));
     }
     if status.hooks.is_empty() {
-        return;
+        return text;
     }
-    println!();
-    println!("generation  {}  sha256 {:.16}", status.generation, status.policy_sha256);
-    println!("programs    build {}", status.build);
+    text.push('\n');
+    text.push_str(&format!("generation  {}  sha256 {:.16}\n", status.generation, status.policy_sha256));
+    text.push_str(&format!("programs    build {}\n", status.build));
     match &status.daemon {
-        Some(daemon) => println!("daemon      pid {}, version {}", daemon.pid, daemon.version),
-        None => println!("daemon      none answers: what is decided waits in the kernel to be recorded"),
+        Some(daemon) => {
+            text.push_str(&format!("daemon      pid {}, version {}\n", daemon.pid, daemon.version))
+        }
+        None => {
+            text.push_str("daemon      none answers: what is decided waits in the kernel to be recorded\n")
+        }
     }
     let attached = status.hooks.values().filter(|state| state.as_str() == "attached").count();
-    println!("hooks       {attached} attached, {} not", status.hooks.len() - attached);
+    text.push_str(&format!("hooks       {attached} attached, {} not\n", status.hooks.len() - attached));
     for (name, state) in status.hooks.iter().filter(|(_, state)| state.as_str() != "attached") {
-        println!("            {name}: {state}");
+        text.push_str(&format!("            {name}: {state}\n"));
     }
-    println!("governed    {} cgroups, {} processes", status.cgroups, status.tasks);
+    text.push_str(&format!("governed    {} cgroups, {} processes\n", status.cgroups, status.tasks));
     for policy in &status.policies {
-        println!("policy      {:24} {:8} {}", policy.name, policy.mode, policy.file);
+        text.push_str(&format!("policy      {:24} {:8} {}\n", policy.name, policy.mode, policy.file));
     }
     for gateway in &status.gateways {
         let word = match gateway.up {
@@ -78,14 +83,17 @@ fn print(status: &Status) {
             None => "not asked yet",
         };
         let why = gateway.why.as_deref().unwrap_or_default();
-        println!("gateway     {:24} {word:8} {why}", gateway.address);
+        text.push_str(&format!("gateway     {:24} {word:8} {why}\n", gateway.address));
     }
     let (sent, ended) = status.sessions.iter().fold((0, 0), |(sent, ended), session| {
         (sent + session.bytes_out, ended + usize::from(session.spent_at.is_some()))
     });
-    println!("sent        {sent} bytes by {} sessions, {ended} at their limit", status.sessions.len());
+    text.push_str(&format!(
+        "sent        {sent} bytes by {} sessions, {ended} at their limit\n",
+        status.sessions.len()
+    ));
     if let Some(drill) = &status.drill {
-        println!("drill       {}", told(drill));
+        text.push_str(&format!("drill       {}\n", told(drill)));
     }
     let counted: Vec<String> = status
         .counters
@@ -93,7 +101,8 @@ fn print(status: &Status) {
         .filter(|(_, count)| **count > 0)
         .map(|(site, count)| format!("{site} {count}"))
         .collect();
-    println!("counters    {}", counted.join(", "));
+    text.push_str(&format!("counters    {}\n", counted.join(", ")));
+    text
 }
 
 /// How the last drill ended and how long ago: what is old is said to be old, however it ended.
