@@ -11,6 +11,9 @@ use crate::paths;
 
 const FILE: &str = "bench/budgets.toml";
 
+/// Counts repeat to one part in so many: pages and programs do not always come to lie in the same places.
+const SHIFT: i64 = 200;
+
 /// What an arm may cost more than another one.
 #[derive(Debug)]
 struct Limits {
@@ -90,7 +93,8 @@ impl Budgets {
                 let more = this.inline.cast_signed() - base.inline.cast_signed();
                 let most = inline.get(op).copied();
                 let most = most.or(percent.map(|percent| (base.inline as f64 * percent / 100.0) as i64));
-                if let Some(most) = most.filter(|most| more > *most) {
+                let shift = base.inline.cast_signed() / SHIFT;
+                if let Some(most) = most.filter(|most| more > *most + shift) {
                     said.push(format!("{arm}: {op} costs {more} more than {over}; the budget is {most}"));
                 }
             }
@@ -165,8 +169,9 @@ mod tests {
     fn a_budget_that_is_passed_is_named_with_arm_and_figure() {
         let broken = |text: &str| Budgets::parse(text).unwrap().broken(&results(), true);
         assert!(broken("[arm.inside]\nover = \"none\"\nopen = 500").is_empty());
-        let said = broken("[arm.inside]\nover = \"none\"\nopen = 499");
-        assert_eq!(said, ["inside: open costs 500 more than none; the budget is 499"]);
+        assert!(broken("[arm.inside]\nover = \"none\"\nopen = 495").is_empty());
+        let said = broken("[arm.inside]\nover = \"none\"\nopen = 494");
+        assert_eq!(said, ["inside: open costs 500 more than none; the budget is 494"]);
         assert_eq!(broken("[arm.inside]\nover = \"none\"\npercent = 10").len(), 1);
         assert_eq!(broken("[verified.\"6.12\"]\nfile_open = 899").len(), 1);
         assert!(broken("[verified.\"6.1\"]\nfile_open = 899").is_empty());
