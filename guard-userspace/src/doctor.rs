@@ -1,11 +1,15 @@
 //! What this host can enforce: each finding with its evidence and, if it is bad, the exact mend.
 
+mod fix;
+mod host;
+
 use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
 use crate::kernel::{self, btf};
+pub use fix::{Fix, Fixed};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -28,15 +32,23 @@ pub struct Finding {
     pub evidence: String,
     /// What to do; empty if nothing.
     pub mend: String,
+    /// The same as guard can do it itself, if that is safe.
+    #[serde(skip)]
+    pub fix: Option<Fix>,
 }
 
 impl Finding {
     fn good(what: &'static str, evidence: impl Into<String>) -> Self {
-        Self { what, health: Health::Good, evidence: evidence.into(), mend: String::new() }
+        Self { what, health: Health::Good, evidence: evidence.into(), mend: String::new(), fix: None }
     }
 
     fn not(what: &'static str, health: Health, evidence: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { what, health, evidence: evidence.into(), mend: mend.into() }
+        Self { what, health, evidence: evidence.into(), mend: mend.into(), fix: None }
+    }
+
+    /// Not good, and what guard itself can do about it.
+    fn fixable(what: &'static str, health: Health, evidence: impl Into<String>, fix: Fix) -> Self {
+        Self { fix: Some(fix), ..Self::not(what, health, evidence, fix.command()) }
     }
 }
 
@@ -50,8 +62,15 @@ pub fn examine(cgroups: Option<&Path>) -> Vec<Finding> {
         bpf_file_system(),
         tracing(),
     ];
-    findings.push(unprivileged_bpf());
-    findings.push(privilege());
+    findings.extend([
+        unprivileged_bpf(),
+        addresses(),
+        host::lockdown(&read("/sys/kernel/security/lockdown")),
+        host::hierarchies(&read("/proc/self/mounts")),
+        host::delegated(cgroups),
+        host::docker(&read("/etc/group"), Path::new("/run/docker.sock").exists()),
+        privilege(),
+    ]);
     // Loading says most, and is asked only where nothing else speaks against it.
     if findings.iter().all(|finding| finding.health != Health::Bad) {
         findings.push(programs());
@@ -84,8 +103,8 @@ fn security_modules() -> Finding {
     let what = "security modules";
     let list = read("/sys/kernel/security/lsm");
     if list.is_empty() {
-        let mend = "mount -t securityfs none /sys/kernel/security";
-        return Finding::not(what, Health::Bad, "/sys/kernel/security/lsm cannot be read", mend);
+        let seen = "/sys/kernel/security/lsm cannot be read";
+        return Finding::fixable(what, Health::Bad, seen, fix::SECURITY);
     }
     if list.split(',').any(|name| name == "bpf") {
         return Finding::good(what, list);
@@ -97,7 +116,7 @@ fn security_modules() -> Finding {
 fn cgroup(at: Option<&Path>) -> Finding {
     let what = "cgroup v2";
     let Some(at) = at else {
-        return Finding::not(what, Health::Bad, "not mounted", "mount -t cgroup2 none /sys/fs/cgroup");
+        return Finding::fixable(what, Health::Bad, "not mounted", fix::CGROUPS);
     };
     let controllers = read(at.join("cgroup.controllers"));
     if controllers.is_empty() {
@@ -113,7 +132,7 @@ fn bpf_file_system() -> Finding {
     if mounted {
         Finding::good(what, "/sys/fs/bpf")
     } else {
-        Finding::not(what, Health::Bad, "not mounted", "mount -t bpf none /sys/fs/bpf")
+        Finding::fixable(what, Health::Bad, "not mounted", fix::BPF)
     }
 }
 
@@ -123,15 +142,23 @@ fn tracing() -> Finding {
         Finding::good(what, "kernel.ftrace_enabled is 1")
     } else {
         let seen = "kernel.ftrace_enabled is not 1, which silences every LSM program";
-        Finding::not(what, Health::Bad, seen, "sysctl kernel.ftrace_enabled=1")
+        Finding::fixable(what, Health::Bad, seen, fix::FTRACE)
     }
 }
 
 fn unprivileged_bpf() -> Finding {
     let what = "unprivileged bpf";
     match read("/proc/sys/kernel/unprivileged_bpf_disabled").as_str() {
-        "0" => Finding::not(what, Health::Weak, "allowed", "sysctl kernel.unprivileged_bpf_disabled=1"),
+        "0" => Finding::fixable(what, Health::Weak, "allowed", fix::UNPRIVILEGED_BPF),
         other => Finding::good(what, format!("disabled ({other})")),
+    }
+}
+
+fn addresses() -> Finding {
+    let what = "kernel addresses";
+    match read("/proc/sys/kernel/kptr_restrict").as_str() {
+        "2" => Finding::fixable(what, Health::Bad, "hidden from root", fix::ADDRESSES),
+        other => Finding::good(what, format!("root sees them (kernel.kptr_restrict is {other})")),
     }
 }
 

@@ -17,6 +17,10 @@ fn a_closed_pipe_is_no_panic_and_keeps_the_exit_code() {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(code) && said.is_empty(), "{words:?}: {}: {said}", output.status);
+        assert!(
+            output.status.code() == Some(code) && said.is_empty(),
+            "{words:?}: {}: {said}",
+            output.status
+        );
     }
 }

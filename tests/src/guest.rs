@@ -12,6 +12,7 @@ mod boundary;
 mod clients;
 mod debian;
 mod demo;
+mod doctor;
 mod drills;
 mod exec;
 mod files;
@@ -47,6 +48,7 @@ pub use runner::main;
 fn suites() -> impl Iterator<Item = &'static Test> {
     let busybox: &[&[Test]] = &[
         host::TESTS,
+        doctor::TESTS,
         refuse::TESTS,
         demo::TESTS,
         identity::TESTS,
