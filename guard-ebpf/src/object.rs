@@ -18,8 +18,10 @@ const _: () = assert!(SLACK > NAME_MAX && HEAD >= size_of::<Event>() + 8 + 16);
 
 /// The lowest bit of either sequence count: something is being renamed or mounted.
 const UNDER_WAY: u64 = 0x1_0000_0001;
-/// How often the counts are looked at until nothing is: some milliseconds, four times at most.
-const PATIENCE: u32 = 1 << 17;
+/// How often the counts are looked at until nothing is: some milliseconds.
+const PATIENCE: u32 = 1 << 16;
+/// How often a path is walked until nothing has changed meanwhile.
+const TRIES: u32 = 24;
 
 /// A task's own scratch space. Per-CPU space is no substitute: LSM programs are preemptible and have no
 /// recursion guard, so a task that preempts another one here would spell its path over the other's.
@@ -241,7 +243,8 @@ pub(crate) fn aimed_at(scratch: *mut Scratch) -> u64 {
 /// Spells the path of the dentry that was aimed at, seen through its mount, into the scratch space.
 ///
 /// Renames and mounts can change the chain under the walk, which would splice an old name under a new
-/// parent; the kernel's own sequence counts tell, and the walk starts over, three times.
+/// parent; the kernel's own sequence counts tell, and the walk starts over, [`TRIES`] times in all: on a host where
+/// somebody renames all the time a few would not do.
 // SAFETY: the name is this function's alone in the object.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -250,10 +253,11 @@ pub(crate) extern "C" fn spell(scratch: *mut Scratch) -> u64 {
         return End::Fault as u64;
     }
     overwritten(scratch);
-    for _ in 0..4 {
-        let before = settled();
+    let mut before = calm();
+    for _ in 0..TRIES {
         let end = walk(scratch);
-        if before & UNDER_WAY == 0 && before == sequences() {
+        let now = calm();
+        if before & UNDER_WAY == 0 && before == now {
             // SAFETY: not null, a map value.
             unsafe { put(&raw mut (*scratch).near.sequences, before) };
             if end == End::Done as u64 {
@@ -262,6 +266,7 @@ pub(crate) extern "C" fn spell(scratch: *mut Scratch) -> u64 {
             return end;
         }
         count(Site::WalkRetried);
+        before = now;
     }
     End::Unstable as u64
 }
@@ -326,8 +331,10 @@ pub(crate) fn sequences() -> u64 {
 
 /// The sequence counts once nothing is under way, as far as that can be waited for: who changes something holds a
 /// spinlock, but on a virtual machine its processor can be taken away meanwhile, for longer than any number of walks.
-#[inline(always)]
-fn settled() -> u64 {
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn calm() -> u64 {
     let mut now = sequences();
     if now & UNDER_WAY != 0 {
         // SAFETY: the callback takes the context it is given here, a number on the stack.
