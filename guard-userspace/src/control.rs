@@ -16,7 +16,7 @@ pub use server::{Call, Server};
 pub(crate) use wire::is_uuid;
 pub use wire::{
     Act, Acted, DomainView, DrillResult, Greeting, LONGEST, Overview, Refusal, Request, Run, SessionView,
-    Started, VERSION, new_uuid,
+    Started, VERSION, decode, encode, new_uuid,
 };
 
 pub(crate) use wire::Reply;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use guard_common::abi::{Action, Verdict};
 use guard_userspace::compile::{Error, compile_alone};
+use guard_userspace::control::{self, Refusal};
 use guard_userspace::policy::glob::Glob;
 use guard_userspace::policy::model::SECTIONS;
 use guard_userspace::policy::source::Span;
@@ -27,6 +28,19 @@ pub fn parser(bytes: &[u8]) {
             ),
             "the parser let through what cannot be compiled: {refused:?}"
         );
+    }
+}
+
+/// Bytes as a line on the control socket: a refusal with words, or a request that is the same when it is sent again.
+pub fn control(bytes: &[u8]) {
+    match control::decode(bytes) {
+        Err(refusal) => {
+            assert!(matches!(&refusal, Refusal::Malformed(why) if !why.is_empty()), "{refusal:?}");
+        }
+        Ok(request) => {
+            let line = control::encode(&request).unwrap_or_default();
+            assert_eq!(control::decode(line.as_bytes()).ok(), Some(request), "sent again as {line}");
+        }
     }
 }
 

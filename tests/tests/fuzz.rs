@@ -74,6 +74,11 @@ fn run(name: &str, target: fn(&[u8]), rounds: usize) {
 }
 
 #[test]
+fn the_control_sockets_reader_bears_mutations_of_its_corpus() {
+    run("control", fuzz::control, rounds(2_000));
+}
+
+#[test]
 fn the_matcher_bears_mutations_of_its_corpus() {
     run("matcher", fuzz::matcher, rounds(400));
 }

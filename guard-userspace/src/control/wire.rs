@@ -256,12 +256,12 @@ impl<T: Serialize> From<Result<T, Refusal>> for Reply {
 }
 
 /// One request as a line, without its end.
-pub(super) fn encode(request: &Request) -> serde_json::Result<String> {
+pub fn encode(request: &Request) -> serde_json::Result<String> {
     serde_json::to_string(&Envelope { version: VERSION, request: serde_json::to_value(request)? })
 }
 
 /// Reads one line.
-pub(super) fn decode(line: &[u8]) -> Result<Request, Refusal> {
+pub fn decode(line: &[u8]) -> Result<Request, Refusal> {
     let envelope: Envelope = serde_json::from_slice(line)
         .map_err(|error| Refusal::Malformed(format!("not a request: {error}; write {EXAMPLE}")))?;
     if envelope.version != VERSION {
