@@ -1,13 +1,10 @@
 //! Facts about a held call that are not in its event: the digest of a file, the processes above.
 
-use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use guard_common::abi::Action;
 use sha2::{Digest as _, Sha256};
@@ -53,46 +50,15 @@ fn of(facts: &fs::Metadata) -> FileState {
     }
 }
 
-/// How many digests are remembered.
-const REMEMBERED: usize = 64;
-/// A file that was changed so lately, in seconds, can be changed again without its times telling.
-const SETTLED: i64 = 2;
-
-/// Digests that were made: of many calls by one program, only the first waits for it to be read.
-#[derive(Debug, Default)]
-pub struct Digests {
-    made: Mutex<VecDeque<(FileState, String)>>,
-}
-
-impl Digests {
-    /// A file's digest, and the state it belongs to. Slow: not for the daemon's loop.
-    pub fn of(&self, path: &Path) -> io::Result<(String, FileState)> {
-        let file = File::open(path)?;
-        let facts = file.metadata()?;
-        if !facts.is_file() {
-            return Err(io::Error::other("not a regular file"));
-        }
-        let state = of(&facts);
-        let known = |made: &VecDeque<(FileState, String)>| {
-            made.iter().find(|(known, _)| *known == state).map(|(_, digest)| digest.clone())
-        };
-        if let Some(digest) = known(&self.made.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok((digest, state));
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let settled = state.changed.0.saturating_add(SETTLED) < i64::try_from(now).unwrap_or(i64::MAX);
-        let digest = read(file, state)?;
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if settled && known(&made).is_none() {
-            made.truncate(REMEMBERED - 1);
-            made.push_front((state, digest.clone()));
-        }
-        Ok((digest, state))
+/// A file's digest, and the state it belongs to. Slow: not for the daemon's loop. Never remembered: on a tmpfs a shared
+/// mapping changes a file without a trace in its times.
+pub fn digest(path: &Path) -> io::Result<(String, FileState)> {
+    let mut file = File::open(path)?;
+    let facts = file.metadata()?;
+    if !facts.is_file() {
+        return Err(io::Error::other("not a regular file"));
     }
-}
-
-/// The digest of an open file that is in the state `before`, and stays in it.
-fn read(mut file: File, before: FileState) -> io::Result<String> {
+    let before = of(&facts);
     let (mut hash, mut block) = (Sha256::new(), vec![0; 1 << 16]);
     loop {
         match file.read(&mut block)? {
@@ -103,7 +69,7 @@ fn read(mut file: File, before: FileState) -> io::Result<String> {
     if of(&file.metadata()?) != before {
         return Err(io::Error::other("the file changes while it is read"));
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok((hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(), before))
 }
 
 /// The processes above one, nearest first.
@@ -129,23 +95,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_remembered_only_while_the_file_stays_as_it_is() {
+    fn a_files_digest_belongs_to_one_state_of_it() {
         let path = std::env::temp_dir().join(format!("guard-facts-{}", std::process::id()));
-        let digests = Digests::default();
         fs::write(&path, "abc").unwrap();
-        let (digest, before) = digests.of(&path).unwrap();
+        let (digest, before) = digest(&path).unwrap();
         assert_eq!(digest, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(state(&path).unwrap(), before);
-        assert!(digests.made.lock().unwrap().is_empty(), "it was changed only now");
-        // As if it had been read a while after the change.
-        digests.made.lock().unwrap().push_front((before, digest.clone()));
-        assert_eq!(digests.of(&path).unwrap(), (digest.clone(), before));
         fs::write(&path, "abcd").unwrap();
-        let (other, after) = digests.of(&path).unwrap();
-        assert!(other != digest && after != before);
+        assert_ne!(state(&path).unwrap(), before);
         fs::remove_file(&path).unwrap();
-        assert!(digests.of(Path::new("/proc/self")).is_err());
-        assert!(digests.of(&path).is_err());
+        assert!(super::digest(Path::new("/proc/self")).is_err());
     }
 
     #[test]

@@ -35,7 +35,6 @@ pub(super) struct Holds {
     pub(super) queue: Queue,
     done: mpsc::UnboundedSender<Digested>,
     digests: mpsc::UnboundedReceiver<Digested>,
-    made: Arc<facts::Digests>,
     /// Few files are read at a time: the daemon's loop has to go on beside them.
     readers: Arc<Semaphore>,
     /// Approvals that came before the digest that they are bound to.
@@ -70,7 +69,6 @@ impl Default for Holds {
             queue: Queue::default(),
             done,
             digests,
-            made: Arc::default(),
             readers: Arc::new(Semaphore::new(READERS)),
             early: Vec::new(),
         }
@@ -103,13 +101,13 @@ impl Holds {
     fn digest(&self, pending: &Pending) {
         let (id, digest, file, done) =
             (pending.request.id, pending.digest, pending.file.clone(), self.done.clone());
-        let (made, readers) = (Arc::clone(&self.made), Arc::clone(&self.readers));
+        let readers = Arc::clone(&self.readers);
         tokio::spawn(async move {
             // Never closed.
             let Ok(permit) = readers.acquire_owned().await else { return };
             tokio::task::spawn_blocking(move || {
                 // Nobody waits for it any more once the daemon ends.
-                let _ = done.send((id, digest, made.of(&file).map_err(|error| error.to_string())));
+                let _ = done.send((id, digest, facts::digest(&file).map_err(|error| error.to_string())));
                 drop(permit);
             });
         });
