@@ -18,6 +18,7 @@ pub mod learn;
 mod line;
 mod log;
 mod names;
+mod pieces;
 mod programs;
 pub mod read;
 mod reasons;

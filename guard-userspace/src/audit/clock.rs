@@ -2,6 +2,8 @@
 
 use nix::time::{ClockId, clock_gettime};
 
+use super::line::PAIRS;
+
 /// A jump of the wall clock that is told in a record of its own, in nanoseconds.
 const JUMP: i64 = 1_000_000_000;
 
@@ -72,13 +74,14 @@ impl Timestamps {
             self.second = Some(second);
         }
         out.extend_from_slice(&self.text);
-        let mut fraction = [b'0'; 10];
+        let mut fraction = [b'Z'; 10];
         let mut rest = nanoseconds % 1_000_000_000;
-        for digit in fraction[..9].iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
+        // Two digits at a time from the end, and the first alone.
+        for pair in fraction[1..9].as_chunks_mut::<2>().0.iter_mut().rev() {
+            *pair = PAIRS[(rest % 100) as usize];
+            rest /= 100;
         }
-        fraction[9] = b'Z';
+        fraction[0] = b'0' + rest as u8;
         out.extend_from_slice(&fraction);
     }
 }

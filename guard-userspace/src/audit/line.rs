@@ -6,7 +6,7 @@ use guard_common::abi::{EventFlags, EventKind, Reason};
 
 use super::clock::Timestamps;
 use super::escape::{push_json, push_name};
-use super::names::Who;
+use super::pieces::Pieces;
 use super::record::{Argv, Body, EventRecord, Note, Record, Value};
 use super::scribe::Host;
 use super::seal::{Hash, push_hex};
@@ -29,6 +29,7 @@ pub(super) struct Writer {
     times: Timestamps,
     /// `,"host":"…","boot":"…"`
     host: Vec<u8>,
+    pieces: Pieces,
 }
 
 impl Writer {
@@ -38,7 +39,7 @@ impl Writer {
         text.extend_from_slice(b"\",\"boot\":\"");
         push_name(&mut text, host.boot.as_bytes());
         text.push(b'"');
-        Self { times: Timestamps::default(), host: text }
+        Self { times: Timestamps::default(), host: text, pieces: Pieces::default() }
     }
 
     /// Appends the line of a record without `prev` and without its end.
@@ -59,7 +60,7 @@ impl Writer {
         push_number(out, key!("boottime"), record.boottime);
         out.extend_from_slice(&self.host);
         match &record.body {
-            Body::Event(event) => push_event(out, event),
+            Body::Event(event) => push_event(out, event, &mut self.pieces),
             Body::Lost(gap) => push_lost(out, gap),
             Body::Corrupt(corrupt) => push_corrupt(out, corrupt),
             Body::Note(note) => push_note(out, note),
@@ -74,14 +75,13 @@ pub(super) fn close(out: &mut Vec<u8>, prev: &Hash) {
     out.extend_from_slice(b"\"}");
 }
 
-fn push_event(out: &mut Vec<u8>, record: &EventRecord) {
-    let EventRecord { event, who, exe, argv, degraded, .. } = record;
+fn push_event(out: &mut Vec<u8>, record: &EventRecord, pieces: &mut Pieces) {
+    let EventRecord { event, argv, degraded, .. } = record;
     push_number(out, key!("cpu"), event.cpu.into());
     push_number(out, key!("seq"), event.seq);
-    push_who(out, who);
-    push_number(out, key!("domain"), event.domain.into());
+    out.extend_from_slice(pieces.who(record));
     match event.kind {
-        EventKind::Decision => push_decision(out, record),
+        EventKind::Decision => push_decision(out, record, pieces),
         EventKind::Exec => {
             push_number(out, key!("generation"), event.generation);
             push_object(out, event);
@@ -94,20 +94,7 @@ fn push_event(out: &mut Vec<u8>, record: &EventRecord) {
             push_text(out, key!("op"), event.op.name());
         }
     }
-    push_number(out, key!("pid"), event.pid.into());
-    push_number(out, key!("tid"), event.tid.into());
-    push_number(out, key!("ppid"), event.ppid.into());
-    push_number(out, key!("start_time"), event.start_time);
-    push_number(out, key!("uid"), event.uid.into());
-    if event.loginuid == u32::MAX {
-        out.extend_from_slice(b",\"loginuid\":null");
-    } else {
-        push_number(out, key!("loginuid"), event.loginuid.into());
-    }
-    push_bytes(out, key!("comm"), event.comm());
-    push_bytes(out, key!("exe"), exe);
-    push_bytes(out, key!("cgroup"), &who.cgroup);
-    push_number(out, key!("cgroup_id"), event.cgroup);
+    out.extend_from_slice(pieces.process(record));
     push_flags(out, event);
     push_flag(out, key!("degraded"), *degraded);
 }
@@ -120,25 +107,15 @@ fn push_status(out: &mut Vec<u8>, status: u64) {
     }
 }
 
-fn push_decision(out: &mut Vec<u8>, record: &EventRecord) {
-    let EventRecord { event, decided, candidate, argv, .. } = record;
-    push_number(out, key!("generation"), event.generation);
-    push_text(out, key!("policy"), &decided.policy);
-    push_text(out, key!("policy_sha256"), &decided.policy_sha256);
-    push_text(out, key!("mode"), decided.mode.name());
-    push_text(out, key!("action"), event.action.name());
-    push_text(out, key!("op"), event.op.name());
+fn push_decision(out: &mut Vec<u8>, record: &EventRecord, pieces: &mut Pieces) {
+    let EventRecord { event, candidate, argv, .. } = record;
+    let (before, behind) = pieces.cause(record);
+    out.extend_from_slice(before);
     push_object(out, event);
     if let Some(argv) = argv {
         push_argv(out, argv);
     }
-    push_text(out, key!("verdict"), decided.verdict.name());
-    push_text(out, key!("rule"), &decided.rule);
-    push_text(out, key!("reason_code"), event.reason.name());
-    push_text(out, key!("reason"), &decided.reason);
-    if !decided.remedy.is_empty() {
-        push_text(out, key!("remedy"), &decided.remedy);
-    }
+    out.extend_from_slice(behind);
     match candidate {
         Some(candidate) => {
             push_text(out, key!("candidate_verdict"), candidate.verdict.name());
@@ -151,15 +128,6 @@ fn push_decision(out: &mut Vec<u8>, record: &EventRecord) {
     if let Some(wait) = event.retry_after() {
         push_number(out, key!("retry_after_ms"), wait.as_nanos().div_ceil(1_000_000) as u64);
     }
-}
-
-fn push_who(out: &mut Vec<u8>, who: &Who) {
-    push_text(out, key!("session"), &who.session);
-    push_text(out, key!("principal"), &who.principal);
-    if !who.purpose.is_empty() {
-        push_text(out, key!("purpose"), &who.purpose);
-    }
-    push_text(out, key!("trace"), &who.trace);
 }
 
 /// The object, and what kind of bytes it was.
@@ -188,12 +156,12 @@ fn push_object(out: &mut Vec<u8>, event: &Event) {
             push_text(out, key!("object"), &text);
         }
         _ => {
-            let kind = match event.object.first() {
-                None => "none",
-                Some(b'@') => "socket",
-                Some(_) => "path",
+            let kind: &[u8] = match event.object.first() {
+                None => b",\"object_kind\":\"none\"",
+                Some(b'@') => b",\"object_kind\":\"socket\"",
+                Some(_) => b",\"object_kind\":\"path\"",
             };
-            push_text(out, key!("object_kind"), kind);
+            out.extend_from_slice(kind);
             push_bytes(out, key!("object"), &event.object);
         }
     }
@@ -300,7 +268,7 @@ pub(super) fn push_plain(out: &mut Vec<u8>, key: &str, text: &str) {
     out.push(b'"');
 }
 
-fn push_bytes(out: &mut Vec<u8>, key: &str, bytes: &[u8]) {
+pub(super) fn push_bytes(out: &mut Vec<u8>, key: &str, bytes: &[u8]) {
     push_key(out, key);
     out.push(b'"');
     push_name(out, bytes);
@@ -323,10 +291,10 @@ pub(super) fn push_number(out: &mut Vec<u8>, key: &str, number: u64) {
     let mut rest = number;
     // Two at a time: a division costs more than all the rest.
     while rest >= 10 {
-        let pair = (rest % 100) as usize * 2;
+        let pair = PAIRS[(rest % 100) as usize];
         rest /= 100;
         at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+        digits[at..at + 2].copy_from_slice(&pair);
     }
     if rest > 0 {
         at -= 1;
@@ -336,12 +304,11 @@ pub(super) fn push_number(out: &mut Vec<u8>, key: &str, number: u64) {
 }
 
 /// `00` to `99`.
-const PAIRS: [u8; 200] = {
-    let mut pairs = [0; 200];
+pub(super) const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
     let mut n = 0;
     while n < 100 {
-        pairs[n * 2] = b'0' + (n / 10) as u8;
-        pairs[n * 2 + 1] = b'0' + (n % 10) as u8;
+        pairs[n] = [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
         n += 1;
     }
     pairs

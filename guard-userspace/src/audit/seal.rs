@@ -45,11 +45,26 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 /// Appends lower-case hexadecimal digits.
 pub(super) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    let mut digits = [0; 64];
+    for some in bytes.chunks(digits.len() / 2) {
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(some) {
+            *pair = HEX[usize::from(*byte)];
+        }
+        out.extend_from_slice(&digits[..some.len() * 2]);
     }
 }
+
+/// `00` to `ff`.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut n = 0;
+    while n < 256 {
+        pairs[n] = [digits[n >> 4], digits[n & 15]];
+        n += 1;
+    }
+    pairs
+};
 
 /// Exactly `N` bytes of lower-case hexadecimal digits.
 pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
