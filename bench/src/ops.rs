@@ -52,15 +52,15 @@ struct Op {
 
 const OPS: &[Op] = &[
     Op { name: "getpid", times: 4000, act: getpid },
-    Op { name: "open", times: 400, act: open_read },
-    Op { name: "open for writing", times: 400, act: open_write },
+    Op { name: "open", times: 2000, act: open_read },
+    Op { name: "open for writing", times: 2000, act: open_write },
     Op { name: "create+unlink", times: 250, act: create_unlink },
     Op { name: "write 4 KiB", times: 500, act: write_page },
     Op { name: "stat", times: 400, act: stat },
     Op { name: "TCP connect", times: 100, act: connect },
     Op { name: "UDP send", times: 250, act: send },
     Op { name: "UDP send, connected", times: 250, act: send_connected },
-    Op { name: "exec", times: 40, act: exec },
+    Op { name: "exec", times: 200, act: exec },
     Op { name: "mmap", times: 400, act: mmap },
     Op { name: "mmap to execute", times: 400, act: mmap_exec },
     Op { name: "kill(0)", times: 1000, act: kill },
@@ -181,8 +181,9 @@ pub(crate) fn main(scale: u64, home: &Path, wanted: &[&str]) -> Result<()> {
     let things = Things::lay_out(home)?;
     let daemon: Option<u32> =
         fs::read_to_string("/run/guard-bench/daemon").ok().and_then(|pid| pid.parse().ok());
+    let idle = idle(daemon);
     for op in OPS.iter().filter(|op| wanted.is_empty() || wanted.contains(&op.name)) {
-        println!("{}", measure(op, &things, (op.times * scale / 100).max(2), daemon)?);
+        println!("{}", measure(op, &things, (op.times * scale / 100).max(2), daemon, idle)?);
     }
     Ok(())
 }
@@ -196,13 +197,50 @@ fn drained() -> Result<()> {
     Ok(())
 }
 
-fn measure(op: &Op, things: &Things, times: u64, daemon: Option<u32>) -> Result<serde_json::Value> {
-    let (mut worked, mut failed, mut errno) = (0u64, 0u64, 0i32);
-    let spent = || daemon.map_or(0, clock::of);
-    // What an earlier operation left to a daemon must not land on this one.
-    let settle = || std::thread::sleep(Duration::from_secs(3));
+/// What an earlier operation left to a daemon must not land on the next one.
+fn settle() {
+    std::thread::sleep(Duration::from_secs(3));
+}
+
+/// What a daemon has done, and when this was asked, in instructions.
+#[derive(Clone, Copy)]
+struct Done {
+    daemon: u64,
+    at: u64,
+}
+
+impl Done {
+    fn now(daemon: Option<u32>) -> Self {
+        Self { daemon: daemon.map_or(0, clock::of), at: clock::wall() }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self { daemon: self.daemon - before.daemon, at: self.at - before.at }
+    }
+
+    /// Without what it would have done in the same time for nobody.
+    fn without(self, idle: Self) -> u64 {
+        let nobody = u128::from(idle.daemon) * u128::from(self.at) / u128::from(idle.at.max(1));
+        self.daemon.saturating_sub(nobody.try_into().unwrap_or(u64::MAX))
+    }
+}
+
+/// What a daemon does while nobody does anything.
+fn idle(daemon: Option<u32>) -> Done {
     settle();
-    let before = spent();
+    let before = Done::now(daemon);
+    settle();
+    Done::now(daemon).since(before)
+}
+
+fn measure(
+    op: &Op,
+    things: &Things,
+    times: u64,
+    daemon: Option<u32>,
+    idle: Done,
+) -> Result<serde_json::Value> {
+    let (mut worked, mut failed, mut errno) = (0u64, 0u64, 0i32);
     let mut batch = |times: u64| -> Result<(u64, u64)> {
         let (wall, own) = (clock::wall(), clock::own()?);
         for _ in 0..times {
@@ -216,8 +254,9 @@ fn measure(op: &Op, things: &Things, times: u64, daemon: Option<u32>) -> Result<
         }
         Ok(((clock::wall() - wall) / times, (clock::own()? - own) / times))
     };
-    let warm_up = times / 10 + 1;
-    batch(warm_up)?;
+    batch(times / 10 + 1)?;
+    settle();
+    let before = Done::now(daemon);
     let (mut walls, mut owns) = (Vec::new(), Vec::new());
     for _ in 0..BATCHES {
         let (wall, own) = batch(times)?;
@@ -228,14 +267,15 @@ fn measure(op: &Op, things: &Things, times: u64, daemon: Option<u32>) -> Result<
     settle();
     walls.sort_unstable();
     owns.sort_unstable();
-    let all = warm_up + times * BATCHES as u64;
+    let all = times * BATCHES as u64;
+    let done = Done::now(daemon).since(before);
     Ok(json!({
         "op": op.name,
         "inline": owns[BATCHES / 2],
         "elapsed": walls[BATCHES / 2],
         "lowest": owns[0],
         "highest": owns[BATCHES - 1],
-        "daemon": (spent() - before) / all,
+        "daemon": done.without(idle) / all,
         "worked": worked,
         "failed": failed,
         "errno": errno,

@@ -8,7 +8,7 @@
 mod clock;
 mod escape;
 pub mod export;
-mod fast;
+pub(crate) mod fast;
 mod files;
 pub mod filter;
 mod head;

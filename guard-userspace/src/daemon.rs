@@ -339,7 +339,9 @@ impl Daemon {
                     // What the ring holds first, or a session would end before its last records.
                     reader.account(&self.kernel, &self.plan)?;
                     reader.end_sessions(&self.kernel);
-                    reader.publish(&self.kernel, &self.plan, self.refused.is_some(), self.deciding.counts());
+                    let gateways = self.gateways.states();
+                    let (refused, decider) = (self.refused.is_some(), self.deciding.counts());
+                    reader.publish(&self.kernel, &self.plan, refused, decider, &gateways);
                     ticks = ticks.wrapping_add(1);
                     if ticks.is_multiple_of(sweep::EVERY) {
                         self.sweep();

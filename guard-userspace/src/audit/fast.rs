@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A table with such keys.
-pub(super) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<Fast>>;
+pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<Fast>>;
 
 /// Multiplies and turns, a word at a time.
 #[derive(Debug, Default)]
-pub(super) struct Fast(u64);
+pub(crate) struct Fast(u64);
 
 impl Fast {
     fn word(&mut self, word: u64) {

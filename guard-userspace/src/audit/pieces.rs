@@ -70,11 +70,7 @@ impl Pieces {
                     && known.generation == event.generation
                     && known.numbers == numbers(event)
             },
-            || CauseKey {
-                cause: Arc::clone(decided),
-                generation: event.generation,
-                numbers: numbers(event),
-            },
+            || CauseKey { cause: Arc::clone(decided), generation: event.generation, numbers: numbers(event) },
             |Piece { text: out, middle }| {
                 push_number(out, key!("generation"), event.generation);
                 push_text(out, key!("policy"), &decided.policy);

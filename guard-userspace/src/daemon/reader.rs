@@ -1,6 +1,5 @@
 //! Events from the kernel's ring to the audit log.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,16 +9,19 @@ use guard_common::abi::{EventKind, Site};
 use tokio::io::unix::AsyncFd;
 use tracing::{error, info, warn};
 
+use super::gateways::GatewayState;
 use super::{DaemonError, chain, decider, doing};
 use crate::approvals::{Event, Outcome, Request, message};
+use crate::audit::fast::FastMap;
 use crate::audit::{
     Body, Clock, Hash, HeldCall, Host, Identity, Log, LogError, PlanNames, Record, Scribe, Value, hash,
     populated,
 };
 use crate::compile::Plan;
 use crate::config::Settings;
+use crate::drill::last::Watch;
 use crate::kernel::{Kernel, Tier};
-use crate::metrics::{Decisions, Snapshot};
+use crate::metrics::{Decisions, Drill, Snapshot};
 use crate::sinks::Sinks;
 use crate::sys;
 use crate::why::Memory;
@@ -28,6 +30,9 @@ use crate::why::Memory;
 const BATCH: usize = 4096;
 /// How often the log is made durable and its head signed.
 const CHECKPOINT: Duration = Duration::from_secs(1);
+
+/// How long events are let gather while they come one after the other.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// Ranks of verdicts, and 0 for none.
 pub(super) const VERDICTS: usize = 6;
@@ -46,14 +51,18 @@ pub struct Reader {
     /// When the log was last made durable, and whether anything was written since.
     checkpoint: Instant,
     dirty: bool,
+    /// The last look found more than one event.
+    busy: bool,
     /// By session: how many decisions came, by verdict's rank.
-    pub(super) counts: HashMap<u64, [u64; VERDICTS]>,
+    pub(super) counts: FastMap<u64, [u64; VERDICTS]>,
     /// What agents may ask about.
     pub(super) why: Memory,
     /// Why the log cannot be written, while it cannot.
     refused: Option<String>,
     /// Where records go besides.
     sinks: Sinks,
+    /// The last drill's result.
+    drill: Watch,
     /// Messages about held calls, for when the log has what they tell of.
     messages: Vec<Vec<u8>>,
     decisions: Decisions,
@@ -112,10 +121,12 @@ impl Reader {
             learned: 0,
             checkpoint: Instant::now(),
             dirty: false,
-            counts: HashMap::new(),
+            busy: false,
+            counts: FastMap::default(),
             why: Memory::new(began),
             refused: None,
             sinks,
+            drill: Watch::new(state),
             messages: Vec::new(),
             decisions: Decisions::default(),
             queue_age: 0.0,
@@ -124,7 +135,13 @@ impl Reader {
     }
 
     /// Waits until there is something to read.
+    ///
+    /// Where more than one came at a time, more are on their way: they are let gather, because waking up costs more than
+    /// a record.
     pub(super) async fn readable(&self) -> Result<(), DaemonError> {
+        if self.busy {
+            tokio::time::sleep(GATHER).await;
+        }
         let mut ready = self.wait.readable().await.map_err(doing("wait for the event ring"))?;
         ready.clear_ready();
         Ok(())
@@ -133,6 +150,7 @@ impl Reader {
     /// Takes everything out of the ring, as long as the log takes it. While it does not, nothing is read: the ring
     /// fills up, and each policy's `on_loss` decides.
     pub(super) fn drain(&mut self, plan: &Plan) -> Result<(), DaemonError> {
+        let mut taken = 0;
         if self.learned != plan.generation {
             self.scribe.names.learn(plan);
             self.learned = plan.generation;
@@ -143,6 +161,7 @@ impl Reader {
             while self.pending.len() < BATCH
                 && let Some(entry) = self.ring.next()
             {
+                taken += 1;
                 let before = self.pending.len();
                 self.scribe.take(&entry, &mut self.pending);
                 count(&mut self.counts, &self.pending[before..]);
@@ -158,6 +177,7 @@ impl Reader {
                 break;
             }
         }
+        self.busy = taken > 1;
         if self.pending.is_empty() {
             self.messages.drain(..).for_each(|message| self.sinks.tell(&message));
         }
@@ -281,12 +301,14 @@ impl Reader {
 
     /// Writes what `/metrics` answers, if anybody may ask.
     pub(super) fn publish(
-        &self,
+        &mut self,
         kernel: &Kernel,
         plan: &Plan,
         refused: bool,
         decider: Option<decider::Counts>,
+        gateways: &[GatewayState],
     ) {
+        let drill = self.sinks.page().and_then(|_| self.drill.look());
         let Some(page) = self.sinks.page() else { return };
         let sites = kernel.sites().unwrap_or([0; Site::COUNT]);
         let policies = plan.units.iter().filter(|unit| unit.profile.is_none());
@@ -304,9 +326,16 @@ impl Reader {
             silenced: !crate::status::ftrace_enabled(),
             sinks: self.sinks.standing(),
             decider: decider.map(decider::named).unwrap_or_default(),
-            // The gateways' probe and the drills put theirs here.
-            gateways: Vec::new(),
-            drill: None,
+            gateways: gateways
+                .iter()
+                .filter_map(|gateway| Some((gateway.address.to_string(), gateway.up?)))
+                .collect(),
+            drill: drill.map(|last| Drill {
+                age_seconds: last.age_seconds,
+                green: last.green,
+                gap: last.gap,
+                skipped: last.skipped,
+            }),
         };
         page.put(snapshot.page(&self.decisions));
     }
@@ -334,7 +363,7 @@ fn age(records: &[Record]) -> Option<f64> {
 }
 
 /// Counts the decisions among the records.
-fn count(counts: &mut HashMap<u64, [u64; VERDICTS]>, records: &[Record]) {
+fn count(counts: &mut FastMap<u64, [u64; VERDICTS]>, records: &[Record]) {
     for record in records {
         if let Body::Event(event) = &record.body
             && event.event.kind == EventKind::Decision

@@ -56,34 +56,34 @@ pub struct Last {
     pub age_seconds: u64,
     pub green: u64,
     pub gap: u64,
+    pub skipped: u64,
 }
 
 /// The parts of a report that matter here.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 struct Kept {
     time: u64,
     summary: Counts,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 struct Counts {
     green: u64,
     gap: u64,
+    skipped: u64,
 }
 
 impl Last {
     /// Reads it.
     pub fn read(state: &Path) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let kept = fs::read(path(state)).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        Self::of(kept, now)
+        Self::of(kept(state), now())
     }
 
     fn of(kept: Option<Kept>, now: u64) -> Self {
         let Some(kept) = kept else {
-            return Self { state: "never", time: 0, age_seconds: 0, green: 0, gap: 0 };
+            return Self { state: "never", time: 0, age_seconds: 0, green: 0, gap: 0, skipped: 0 };
         };
-        let Counts { green, gap } = kept.summary;
+        let Counts { green, gap, skipped } = kept.summary;
         let age_seconds = now.saturating_sub(kept.time);
         // A result of the future is of a clock that was wrong.
         let fresh = kept.time <= now && age_seconds <= STALE.as_secs();
@@ -92,7 +92,40 @@ impl Last {
             (true, 0, 1..) => "green",
             (true, ..) => "gap",
         };
-        Self { state, time: kept.time, age_seconds, green, gap }
+        Self { state, time: kept.time, age_seconds, green, gap, skipped }
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
+}
+
+fn kept(state: &Path) -> Option<Kept> {
+    serde_json::from_slice(&fs::read(path(state)).ok()?).ok()
+}
+
+/// The same for whoever asks each second: the report is read again when there is another one.
+#[derive(Debug)]
+pub struct Watch {
+    state: PathBuf,
+    /// When the report that is known was written, and its length.
+    stamp: Option<(SystemTime, u64)>,
+    kept: Option<Kept>,
+}
+
+impl Watch {
+    pub fn new(state: &Path) -> Self {
+        Self { state: state.to_owned(), stamp: None, kept: None }
+    }
+
+    /// The last result; `None` if there has been none.
+    pub fn look(&mut self) -> Option<Last> {
+        let facts = fs::metadata(path(&self.state)).ok();
+        let stamp = facts.and_then(|facts| Some((facts.modified().ok()?, facts.len())));
+        if stamp != self.stamp {
+            (self.stamp, self.kept) = (stamp, kept(&self.state));
+        }
+        self.kept.map(|kept| Last::of(Some(kept), now()))
     }
 }
 
@@ -101,7 +134,23 @@ mod tests {
     use super::*;
 
     fn at(time: u64, gap: u64) -> &'static str {
-        Last::of(Some(Kept { time, summary: Counts { green: 5, gap } }), 1_000_000).state
+        Last::of(Some(Kept { time, summary: Counts { green: 5, gap, skipped: 2 } }), 1_000_000).state
+    }
+
+    #[test]
+    fn another_report_is_read_when_it_is_there() {
+        let state = std::env::temp_dir().join(format!("guard-last-{}", std::process::id()));
+        fs::create_dir_all(&state).unwrap();
+        let mut watch = Watch::new(&state);
+        assert_eq!(watch.look(), None);
+        for (green, text) in [
+            (3, "{\"time\":7,\"summary\":{\"green\":3,\"gap\":0,\"skipped\":1}}"),
+            (12, "{\"time\":9,\"summary\":{\"green\":12,\"gap\":1,\"skipped\":0}}"),
+        ] {
+            keep(&state, text).unwrap();
+            assert_eq!(watch.look().map(|last| last.green), Some(green));
+        }
+        fs::remove_dir_all(&state).unwrap();
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn cell(results: &Results, row: &Row, op: &str) -> String {
 fn footnotes(results: &Results, text: &mut String) {
     let _ = writeln!(text);
     for (arm, what) in [
-        ("recorded", "of guard's daemon, chain and disk included"),
+        ("recorded", "of guard's daemon, chain and disk included, over what it does when idle"),
         ("seccomp-notify", "of the process that answers"),
         ("fanotify", "of the process that answers"),
     ] {

@@ -1,8 +1,8 @@
 //! One file of the log.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::super::{Hash, files, hash};
@@ -25,7 +25,7 @@ impl Segment {
             .mode(files::PRIVATE)
             .open(&path)
             .map_err(failed("create", &path))?;
-        let mut segment = Self { file, path };
+        let segment = Self { file, path };
         let begun = segment.put(0, header).and_then(|()| segment.sync());
         if let Err(error) = begun {
             // Gone, or empty and found by the next start: either way there is nothing in it.
@@ -44,9 +44,8 @@ impl Segment {
     }
 
     /// Writes at `end`. If not all can be written, none of it stays.
-    pub(super) fn put(&mut self, end: u64, bytes: &[u8]) -> Result<(), LogError> {
-        let written = self.file.seek(SeekFrom::Start(end)).and_then(|_| self.file.write_all(bytes));
-        written.map_err(|error| {
+    pub(super) fn put(&self, end: u64, bytes: &[u8]) -> Result<(), LogError> {
+        self.file.write_all_at(bytes, end).map_err(|error| {
             // If even this fails, the next start finds the torn end; until then each write begins at `end` again.
             let _ = self.file.set_len(end);
             failed("write", &self.path)(error)
