@@ -16,7 +16,7 @@ use crate::budget::Budget;
 use crate::limits::{ARENA_MASK, POLICIES_PER_DOMAIN};
 
 /// First half: a magic that no zeroed or foreign map has; second half: the version of this layout.
-pub const MAGIC: u64 = 0x6775_6172_6400_0003;
+pub const MAGIC: u64 = 0x6775_6172_6400_0004;
 /// Words that a row can reach from its state: the header, then one for each byte.
 pub const ROW_WORDS: u32 = 257;
 /// Header words, behind the dead state's row.
@@ -81,6 +81,8 @@ impl DomainFlags {
     pub const ARGV_TEXT: u64 = 1 << 5;
     /// Bits 8 to 15: how many policies are joined.
     pub const POLICIES_SHIFT: u32 = 8;
+    /// Bits 32 to 63: where the domain's easy peers are listed, see [`is_easy`].
+    pub const EASY_SHIFT: u32 = 32;
 
     #[inline(always)]
     pub const fn has(self, flag: u64) -> bool {
@@ -112,6 +114,23 @@ const _: () = assert!(
         && AT_SHA256 + 4 <= AT_JOINS
         && AT_JOINS < DOMAINS_AT
 );
+
+/// Peers that a domain lists as easy.
+pub const EASY: usize = 2;
+/// Words of a peer's key.
+pub const KEY_WORDS: usize = 3;
+
+/// Is this one of the peers to which a connect is a plain yes, of which the policy has nothing more to say? The
+/// compiler asks the automata and lists them, gateways for the most part, so that a packet need not. 0 is no key.
+#[inline(always)]
+pub fn is_easy<W: Words + ?Sized>(words: &W, domain: u32, key: [u64; KEY_WORDS]) -> bool {
+    let at = (words.word(domain_at(domain) + domain::FLAGS) >> DomainFlags::EASY_SHIFT) as u32;
+    let differs = |n: u32| {
+        let at = at + n * KEY_WORDS as u32;
+        words.word(at) ^ key[0] | words.word(at + 1) ^ key[1] | words.word(at + 2) ^ key[2]
+    };
+    at != 0 && key[2] != 0 && (differs(0) == 0 || differs(1) == 0)
+}
 
 /// The domain that a task of `domain` lives in from the moment the n-th joined policy sandboxes it into its
 /// `profile`. 0: there is none, because the domain joins as many policies as a domain can; block instead.

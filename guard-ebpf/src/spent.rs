@@ -25,13 +25,13 @@ pub(crate) fn limit(arena: Arena, domain: u32) -> u64 {
     arena.word(table::domain_at(domain) + table::domain::BYTES_OUT)
 }
 
-/// Counts bytes that are about to leave. A session that the map does not know has gone with its cgroup: without
-/// a limit its last packets go uncounted, with one they do not go.
+/// Counts bytes that are about to leave. A session that the map does not know has gone with its cgroup: its last packets
+/// do not go.
 #[inline(always)]
 pub(crate) fn spend(session: u64, limit: u64, length: u32) -> Spending {
     let spent = SPENT.get(&session);
     if spent.is_null() {
-        return if limit == 0 { Spending::Fits } else { Spending::Closed };
+        return Spending::Closed;
     }
     if is_closed(spent, limit) {
         return Spending::Closed;
@@ -39,7 +39,7 @@ pub(crate) fn spend(session: u64, limit: u64, length: u32) -> Spending {
     // SAFETY: not null, a value of the map.
     let bytes = unsafe { &raw mut (*spent).bytes };
     let before = add(bytes, u64::from(length));
-    if limit == 0 || before + u64::from(length) <= limit {
+    if before + u64::from(length) <= limit {
         return Spending::Fits;
     }
     add(bytes, u64::from(length).wrapping_neg());

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use guard_common::abi::{Action, Verdict};
+use guard_common::key;
 use guard_common::limits::ARENA_WORDS;
 use guard_common::table::{self, DomainFlags};
 use guard_userspace::compile::explain::{Cause, Compiled, Question};
@@ -203,8 +204,8 @@ fn nobody_inside_can_pose_as_the_gateway() {
     let listen = |address: &str| {
         let address: std::net::SocketAddr = address.parse().unwrap();
         let bytes = match address.ip() {
-            std::net::IpAddr::V4(ip) => guard_common::key::v4(ip.octets(), 6, address.port()).to_vec(),
-            std::net::IpAddr::V6(ip) => guard_common::key::v6(ip.octets(), 6, address.port()).to_vec(),
+            std::net::IpAddr::V4(ip) => key::v4(ip.octets(), 6, address.port()).to_vec(),
+            std::net::IpAddr::V6(ip) => key::v6(ip.octets(), 6, address.port()).to_vec(),
         };
         plan.decide(domain, &Question { action: Action::Listen, bytes, args: None }).verdict()
     };
@@ -213,6 +214,48 @@ fn nobody_inside_can_pose_as_the_gateway() {
     }
     for address in ["127.0.0.1:18081", "127.0.0.2:18080", "0.0.0.0:80", "[::1]:18080"] {
         assert_eq!(listen(address), Verdict::Allow, "{address}");
+    }
+}
+
+/// Does a packet need no automaton to this address, of TCP?
+fn is_easy(plan: &Plan, cgroup: &[u8], address: &str) -> bool {
+    let address: std::net::SocketAddr = address.parse().unwrap();
+    let port = u16::from_le_bytes(address.port().to_be_bytes());
+    let key = match address.ip() {
+        std::net::IpAddr::V4(ip) => [0, 0, key::v4_word(u32::from_le_bytes(ip.octets()), 6, port)],
+        std::net::IpAddr::V6(ip) => {
+            let [high, low] =
+                [0, 8].map(|at| u64::from_le_bytes(ip.octets()[at..at + 8].try_into().unwrap()));
+            let (first, second, third) = key::v6_words(high, low, 6, port);
+            [u64::from(first) << 32, second, third]
+        }
+    };
+    table::is_easy(&plan.arena[..], plan.domain_of(cgroup), key)
+}
+
+#[test]
+fn a_gateway_is_easy_where_every_policy_lets_it_be_connected_to() {
+    let gateways = "gateway: [\"127.0.0.1:18080\", \"[2001:db8::7]:3128\"]";
+    let plan = plan(&[
+        &named("plain", "/plain/**", gateways),
+        &named("watching", "/watching/**", &format!("{gateways}\nmode: shadow")),
+        &named("without", "/without/**", ""),
+        &named("both-one", "/both/**", gateways),
+        &named("both-two", "/both/**", "gateway: [\"127.0.0.1:18080\"]"),
+        &named("tight", "/plain/tight/**", ""),
+        &named("trial", "/plain/trial/**", "mode: shadow"),
+    ]);
+    let easy = |cgroup: &str, address| is_easy(&plan, cgroup.as_bytes(), address);
+    for cgroup in ["/plain/x", "/watching/x"] {
+        assert!(easy(cgroup, "127.0.0.1:18080") && easy(cgroup, "[2001:db8::7]:3128"), "{cgroup}");
+        for other in ["127.0.0.1:18081", "127.0.0.2:18080", "0.0.0.0:0", "[::]:0", "[2001:db8::7]:3129"] {
+            assert!(!easy(cgroup, other), "{other}");
+        }
+    }
+    assert!(easy("/both/x", "127.0.0.1:18080") && !easy("/both/x", "[2001:db8::7]:3128"));
+    // In force it is blocked by the other policy; in shadow there is something to tell.
+    for cgroup in ["/without/x", "/elsewhere", "/plain/tight/x", "/plain/trial/x"] {
+        assert!(!easy(cgroup, "127.0.0.1:18080"), "{cgroup}");
     }
 }
 

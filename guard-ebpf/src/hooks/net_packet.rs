@@ -61,7 +61,7 @@ pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
         if !owner.opens(packet.item()) {
             return bent(owner, &packet);
         }
-    } else if !(current && as_agreed(sk, approved, &packet)) {
+    } else if !(current && as_agreed(sk, approved, &packet)) && !is_easy(owner, sk, approved, &packet) {
         let passes = judge(owner, &packet, sk, approved);
         if passes == 0 {
             return 0;
@@ -73,8 +73,21 @@ pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
 /// Does the socket still do what was agreed to? One that sends may have another peer by now.
 #[inline(always)]
 fn as_agreed(sk: *const bpf_sock, approved: *const Approval, packet: &Packet) -> bool {
-    let to = if packet::connected(sk) { packet::peer(sk, packet.protocol) } else { packet.to };
-    approval::accepts(approved) || approval::names(approved, to)
+    approval::accepts(approved) || approval::names(approved, towards(sk, packet))
+}
+
+/// Does it go where the policy lets everybody go without a word?
+#[inline(always)]
+fn is_easy(owner: Owner, sk: *const bpf_sock, approved: *const Approval, packet: &Packet) -> bool {
+    approved.is_null()
+        && !packet::listens(sk)
+        && table::is_easy(&owner.arena, owner.domain, towards(sk, packet).0)
+}
+
+/// A connected socket's peer, else where the packet goes.
+#[inline(always)]
+fn towards(sk: *const bpf_sock, packet: &Packet) -> Key {
+    if packet::connected(sk) { packet::peer(sk, packet.protocol) } else { packet.to }
 }
 
 /// Other protocols than TCP and UDP, headers that name another way, the wrong interface.
@@ -90,13 +103,7 @@ fn bent(owner: Owner, packet: &Packet) -> i32 {
 #[inline(always)]
 fn judge(owner: Owner, packet: &Packet, sk: *const bpf_sock, approved: *const Approval) -> i32 {
     let accepts = approval::accepts(approved) || packet::listens(sk);
-    let key = if accepts {
-        packet::local(sk, packet.protocol)
-    } else if packet::connected(sk) {
-        packet::peer(sk, packet.protocol)
-    } else {
-        packet.to
-    };
+    let key = if accepts { packet::local(sk, packet.protocol) } else { towards(sk, packet) };
     let what = owner.decide(if accepts { Action::Listen } else { Action::Connect }, key);
     if what.errno == 0 {
         return 1;
@@ -109,6 +116,9 @@ fn judge(owner: Owner, packet: &Packet, sk: *const bpf_sock, approved: *const Ap
 #[inline(always)]
 fn spend(owner: Owner, packet: &Packet) -> i32 {
     let limit = spent::limit(owner.arena, owner.domain);
+    if limit == 0 {
+        return 1;
+    }
     let refused = spent::spend(owner.session, limit, packet.length);
     if refused == Spending::Fits {
         return 1;

@@ -89,7 +89,7 @@ fn text(status: &Status) -> String {
         (sent + session.bytes_out, ended + usize::from(session.spent_at.is_some()))
     });
     text.push_str(&format!(
-        "sent        {sent} bytes by {} sessions, {ended} at their limit\n",
+        "sent        {sent} bytes by sessions with a limit ({} sessions in all), {ended} at their limit\n",
         status.sessions.len()
     ));
     if let Some(drill) = &status.drill {

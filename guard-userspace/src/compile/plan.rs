@@ -1,13 +1,17 @@
 //! Everything the kernel is told, and everything the daemon needs to render what the kernel says.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use guard_common::abi::CAPS_KEPT;
+use guard_common::abi::{Action, CAPS_KEPT, Verdict};
+use guard_common::decide::decide;
 use guard_common::limits::{ARENA_WORDS, DOMAINS, POLICIES_PER_DOMAIN};
 use guard_common::table::{self, DomainFlags, domain};
 use sha2::{Digest, Sha256};
 
+use super::address;
 use super::automaton::{Full, Packer};
 use super::cgroups::{Cgroups, UNIONS_TRIED};
 use super::domains::{self, Domain, Domains, Warning};
@@ -15,7 +19,7 @@ use super::joins::Joins;
 use super::section::Naming;
 use super::unit::{Answers, Unit};
 use super::{Error, IdMap};
-use crate::policy::model::{AuditAllows, AuditArgv, OnLoss, Opened, Policy, SECTIONS};
+use crate::policy::model::{AuditAllows, AuditArgv, OnLoss, Opened, Policy, Proto, SECTIONS};
 
 /// The exact contents of the policy map, and what they mean.
 #[derive(Clone)]
@@ -200,6 +204,7 @@ impl Builder {
         arena[table::AT_CGROUPS as usize] = u64::from(cgroups);
         for domain in &self.domains.list {
             self.describe(domain, &starts, &tables, &mut arena);
+            self.list_easy(domain, &tables, &mut arena);
         }
         let mut domains = self.domains.list.clone();
         domains.sort_by_key(|domain| domain.id);
@@ -265,6 +270,8 @@ impl Builder {
                 }
             }
             tables.profiles.push((domain.id, rows));
+            tables.easy.push((domain.id, front.len()));
+            front.resize(front.len() + table::EASY * table::KEY_WORDS, 0);
         }
         tables
     }
@@ -287,6 +294,27 @@ impl Builder {
                 arena[at] = start;
                 arena[at + 1] = default;
             }
+        }
+    }
+
+    /// Lists the domain's gateways that the automata say yes to without more ado.
+    fn list_easy(&self, plan: &Domain, tables: &Tables, arena: &mut [u64]) {
+        let Some(&(_, row)) = tables.easy.iter().find(|(id, _)| *id == plan.id) else { return };
+        let gateways = plan.units.iter().flat_map(|&unit| self.units[unit as usize].gateway());
+        let gateways: BTreeSet<SocketAddr> = gateways.map(|gateway| gateway.value).collect();
+        let keys = gateways.into_iter().map(|gateway| address::key(gateway, Proto::Tcp));
+        let easy = keys.filter(|key| {
+            let decision = decide(&*arena, plan.id, Action::Connect, key, None);
+            decision.verdict() == Verdict::Allow && !decision.needs_args && decision.shadow.is_none()
+        });
+        let easy: Vec<_> = easy.take(table::EASY).map(|key| words_of(&key)).collect();
+        if easy.is_empty() {
+            return;
+        }
+        arena[table::domain_at(plan.id) as usize + domain::FLAGS as usize] |=
+            (row as u64) << DomainFlags::EASY_SHIFT;
+        for (to, word) in arena[row..].iter_mut().zip(easy.into_iter().flatten()) {
+            *to = word;
         }
     }
 
@@ -326,11 +354,25 @@ impl Builder {
     }
 }
 
+/// A key as the words that the kernel compares: zeroes in front.
+fn words_of(key: &[u8]) -> [u64; table::KEY_WORDS] {
+    let mut bytes = [0; table::KEY_WORDS * 8];
+    let from = bytes.len() - key.len();
+    bytes[from..].copy_from_slice(key);
+    let mut words = [0; table::KEY_WORDS];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    words
+}
+
 /// Where the rows of each unit, and of each unit in each domain, begin.
 #[derive(Debug, Default)]
 struct Tables {
     budgets: Vec<u64>,
     profiles: Vec<(u32, Vec<u64>)>,
+    /// By domain.
+    easy: Vec<(u32, usize)>,
 }
 
 #[derive(Debug)]
