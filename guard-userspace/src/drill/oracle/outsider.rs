@@ -1,16 +1,23 @@
 //! A process outside every domain, of the same user, to which nothing must happen.
 
 use std::fs;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::super::Tier;
+
+/// How long an answer may take, in milliseconds: on a busy host a process can stand still for a while.
+const PATIENCE: u16 = 5_000;
 
 #[derive(Debug)]
 pub(crate) struct Outsider {
     child: Child,
+    said: BufReader<ChildStdout>,
     pub(crate) memory: u64,
     was: String,
     hurt: bool,
@@ -25,12 +32,12 @@ impl Outsider {
             .stderr(Stdio::null())
             .spawn()?;
         let mut line = String::new();
-        if let Some(said) = child.stdout.take() {
-            BufReader::new(said).read_line(&mut line)?;
-        }
+        let said = child.stdout.take().ok_or_else(|| io::Error::other("the outsider has no output"))?;
+        let mut said = BufReader::new(said);
+        said.read_line(&mut line)?;
         let memory = line.split_whitespace().nth(2).and_then(|word| word.parse().ok());
         let memory = memory.ok_or_else(|| io::Error::other("the outsider did not begin"))?;
-        let mut outsider = Self { child, memory, was: String::new(), hurt: false };
+        let mut outsider = Self { child, said, memory, was: String::new(), hurt: false };
         outsider.was = outsider.look();
         Ok(outsider)
     }
@@ -44,10 +51,19 @@ impl Outsider {
         !self.hurt && matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Whether it is gone, or not what it was. A signal needs a moment, which an attempt's end has given it.
+    /// Whether it is gone, or not what it was.
     pub(crate) fn harmed(&mut self) -> bool {
-        self.hurt |= !matches!(self.child.try_wait(), Ok(None)) || self.look() != self.was;
+        self.hurt |= !self.answers() || self.look() != self.was;
         self.hurt
+    }
+
+    /// Whether it answers. A signal is dealt with before a process goes on, so no answer comes from one that was killed.
+    fn answers(&mut self) -> bool {
+        let asked = self.child.stdin.as_mut().is_some_and(|input| input.write_all(b"?").is_ok());
+        let mut waits = [PollFd::new(self.said.get_ref().as_fd(), PollFlags::POLLIN)];
+        asked
+            && poll(&mut waits, PollTimeout::from(PATIENCE)).is_ok_and(|ready| ready > 0)
+            && self.said.read_exact(&mut [0]).is_ok()
     }
 
     /// Its limits, priorities, processors, memory.
