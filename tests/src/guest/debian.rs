@@ -21,12 +21,13 @@ pub(super) const TESTS: &[Test] = &[
     Test::new("the service gives up what it does not need", hardened).within(120),
     Test::new("a service and a user's scope are governed, and prepared in peace", units::are_governed)
         .within(240),
-    Test::new("containers of runc and crun are governed", containers::are_governed).within(240),
+    Test::new("containers of runc, crun and podman are governed", containers::are_governed).within(300),
     Test::new(
         "the timer of the package runs the drill, and a stopped one leaves nothing",
         drill::by_the_timer,
     )
     .within(240),
+    Test::new("the whole drill is green, and metrics tell of it and of gateways", drill::whole).within(600),
     Test::new("an upgrade under load leaves no gap", upgrade::without_a_gap).within(240),
     Test::new("a hundred policies and a thousand tasks fit into 40 MiB", load::stays_small).within(300),
     Test::new("the docs' commands work: operations, to the end", operations).within(240),
