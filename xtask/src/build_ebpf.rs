@@ -124,48 +124,51 @@ fn build_linker(program: &Path) -> Result<()> {
 }
 
 /// The build of the BPF crate, with `verb` one of cargo's commands.
-fn cargo(verb: &str) -> Result<Command> {
+fn cargo(verb: &str, source: &Path, target: &Path) -> Result<Command> {
     let (toolchain, linker) = ready()?;
-    let flags = [
-        "-C",
-        &format!("linker={}", linker.display()),
-        "-C",
-        "link-arg=--btf",
-        "-C",
-        "debuginfo=2",
-        "-C",
-        "target-cpu=v3",
-    ]
-    .join("\u{1f}");
+    let linker = format!("linker={}", linker.display());
+    let flags = ["-C", &linker, "-C", "link-arg=--btf", "-C", "debuginfo=2", "-C", "target-cpu=v3"];
+    let flags: Vec<String> = flags.map(str::to_owned).into_iter().chain(paths::remaps(source)).collect();
+    let flags = flags.join("\u{1f}");
     let mut cargo = toolchain.cargo(verb);
     cargo
-        .current_dir(paths::root())
+        .current_dir(source)
         .args(["--quiet", "--locked", "--package", "guard-ebpf", "--target", TARGET, "-Z", "build-std=core"])
         .arg("--target-dir")
-        .arg(paths::target().join("bpf-build"))
+        .arg(target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags);
     Ok(cargo)
 }
 
 /// Lints the BPF crate with warnings denied.
 pub(crate) fn clippy() -> Result<()> {
-    run::loud("lint guard-ebpf", cargo("clippy")?.args(["--profile", "bpf", "--", "-D", "warnings"]))
+    let mut cargo = cargo("clippy", &paths::root(), &build_dir())?;
+    run::loud("lint guard-ebpf", cargo.args(["--profile", "bpf", "--", "-D", "warnings"]))
 }
 
 /// Builds the object; gives back its path.
 pub(crate) fn build() -> Result<PathBuf> {
-    run::loud("build guard-ebpf", cargo("build")?.args(["--profile", "bpf"]))?;
-    let built = paths::target().join("bpf-build").join(TARGET).join("bpf/guard-ebpf");
+    let object = paths::target().join("bpf/guard-ebpf.o");
+    build_from(&paths::root(), &build_dir(), &object)?;
+    Ok(object)
+}
+
+fn build_dir() -> PathBuf {
+    paths::target().join("bpf-build")
+}
+
+/// The same from another copy of the source, in another directory.
+pub(crate) fn build_from(source: &Path, target: &Path, object: &Path) -> Result<()> {
+    run::loud("build guard-ebpf", cargo("build", source, target)?.args(["--profile", "bpf"]))?;
+    let built = target.join(TARGET).join("bpf/guard-ebpf");
     let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
     // e_machine 247 is EM_BPF: a linker that fell back to the host's would still leave an ELF file.
     if !bytes.starts_with(b"\x7fELF") || bytes.get(18..20) != Some(&247u16.to_le_bytes()) {
         bail!("{} is not a BPF object", built.display());
     }
-    let object = paths::target().join("bpf/guard-ebpf.o");
     // Unchanged content keeps its time stamp, so that guard is not linked anew for nothing.
-    if fs::read(&object).is_ok_and(|old| old == bytes) {
-        return Ok(object);
+    if fs::read(object).is_ok_and(|old| old == bytes) {
+        return Ok(());
     }
-    paths::write(&object, &bytes)?;
-    Ok(object)
+    paths::write(object, &bytes)
 }

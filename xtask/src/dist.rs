@@ -28,24 +28,42 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         println!("{}", package.write(&paths::target().join("dist-program"))?.display());
         return Ok(ExitCode::SUCCESS);
     }
-    build_ebpf::build()?;
-    let made = make("dist")?;
+    let object = build_ebpf::build()?;
+    let made = make(&paths::root(), &object, "dist")?;
     println!("{}", made.display());
     if args.check {
-        let again = make("dist-again")?;
+        let again = again()?;
         let same = std::fs::read(&made).context("read the package")?
             == std::fs::read(&again).context("read the second package")?;
         if !same {
             bail!("two builds differ: compare {} and {}", made.display(), again.display());
         }
-        println!("the second build has the same bytes");
+        println!("the second build, from another directory, has the same bytes");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn make(directory: &str) -> Result<PathBuf> {
+/// The package once more, from a copy of the source in another place, and from nothing.
+fn again() -> Result<PathBuf> {
+    let directory = paths::target().join("dist-again");
+    if directory.exists() {
+        std::fs::remove_dir_all(&directory).context("remove the last second build")?;
+    }
+    let source = directory.join("a/source/of/its/own");
+    let mut git = Command::new("git");
+    git.current_dir(paths::root()).args(["ls-files", "-z", "--cached"]);
+    for name in run::quiet("ask git which files there are", &mut git)?.split_terminator('\0') {
+        let bytes = std::fs::read(paths::root().join(name)).with_context(|| format!("read {name}"))?;
+        paths::write(&source.join(name), &bytes)?;
+    }
+    let object = directory.join("guard-ebpf.o");
+    build_ebpf::build_from(&source, &directory.join("bpf-build"), &object)?;
+    make(&source, &object, "dist-again")
+}
+
+fn make(source: &Path, object: &Path, directory: &str) -> Result<PathBuf> {
     let target = paths::target().join(directory);
-    let guard = release(&target.join("build"))?;
+    let guard = release(source, object, &target.join("build"))?;
     Package::of(&guard, VERSION.to_owned(), epoch()?).write(&target)
 }
 
@@ -53,18 +71,14 @@ fn make(directory: &str) -> Result<PathBuf> {
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The programs as they are given away: static, optimised, without a path of this machine in it.
-fn release(target: &Path) -> Result<PathBuf> {
+fn release(source: &Path, object: &Path, target: &Path) -> Result<PathBuf> {
     const TRIPLE: &str = "x86_64-unknown-linux-gnu";
     let mut cargo = Command::new("cargo");
     run::clean_env(&mut cargo);
-    let home =
-        std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
-    let flags = format!(
-        "-C target-feature=+crt-static --remap-path-prefix={}=/guard --remap-path-prefix={}=/cargo",
-        paths::root().display(),
-        home.unwrap_or_else(|_| "/nowhere".to_owned())
-    );
-    cargo.current_dir(paths::root()).env("RUSTFLAGS", flags).env("CARGO_INCREMENTAL", "0");
+    let flags = ["-C", "target-feature=+crt-static"].map(str::to_owned).into_iter();
+    let flags: Vec<String> = flags.chain(paths::remaps(source)).collect();
+    cargo.current_dir(source).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    cargo.env("CARGO_INCREMENTAL", "0").env("GUARD_BPF_OBJECT", object);
     cargo.env("SOURCE_DATE_EPOCH", epoch()?.to_string()).env("CARGO_TARGET_DIR", target);
     cargo.args([
         "build",

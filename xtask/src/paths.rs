@@ -20,6 +20,23 @@ pub(crate) fn tools() -> PathBuf {
     target().join("tools")
 }
 
+/// Flags by which the compiler writes no path of this machine into what it makes from `source`: not where the checkout
+/// is, nor where cargo keeps its crates, whose directory is named after the registry.
+pub(crate) fn remaps(source: &Path) -> Vec<String> {
+    let flag = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+    let mut flags = vec![flag(source, "/guard")];
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let Some(home) = home else { return flags };
+    // Of several that fit, the compiler takes the last.
+    flags.push(flag(&home, "/cargo"));
+    let registries = fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten();
+    let mut registries: Vec<PathBuf> = registries.map(|entry| entry.path()).collect();
+    registries.sort();
+    flags.extend(registries.iter().map(|registry| flag(registry, "/cargo")));
+    flags
+}
+
 /// A name beside `path` that no other process uses: build there, then `rename` into place.
 pub(crate) fn beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
