@@ -53,10 +53,11 @@ pub(super) fn svg(results: &Results) -> String {
             let text = y + BAR - 4;
             let _ = writeln!(
                 body,
-                r#"<text x="{}" y="{text}" class="name">{name}</text><rect x="{LEFT}" y="{y}" width="{length:.1}" height="{}" fill="{colour}"/><text x="{:.1}" y="{text}" class="figure">+{}</text>"#,
+                r#"<text x="{}" y="{text}" class="name">{name}</text><rect x="{LEFT}" y="{y}" width="{length:.1}" height="{}" fill="{colour}"/><text x="{:.1}" y="{text}" class="figure">{}{}</text>"#,
                 LEFT - 8,
                 BAR - 3,
                 LEFT as f64 + length + 6.0,
+                if more < 0 { "" } else { "+" },
                 grouped(more)
             );
             y += BAR;
