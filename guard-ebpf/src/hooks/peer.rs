@@ -93,7 +93,8 @@ pub(super) fn approve(subject: Subject, sk: Ptr, how: How, scratch: *mut Scratch
     }
 }
 
-/// Was the socket made in a cgroup that has the subject's domain and session?
+/// Was the socket made in a cgroup that has the subject's domain and session? Not one that has gone meanwhile: nobody
+/// would say whose its packets are.
 #[inline(always)]
 fn made_inside(subject: Subject, sk: Ptr) -> bool {
     let entry = CGROUPS.get(&subject::cgroup_id(address::cgroup(sk)));
@@ -119,6 +120,7 @@ pub(super) fn send(subject: Subject, sk: Ptr, kind: Kind) -> i32 {
     if approved.is_null()
         && arena.flags(subject.domain).has(DomainFlags::ALLOWS_NONE)
         && table::is_easy(&arena, subject.domain, peer.0)
+        && made_inside(subject, sk)
         && beside(arena, pack(subject, Action::Connect, Op::Send), subject.session, peer) == 0
     {
         return 0;
