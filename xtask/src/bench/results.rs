@@ -116,16 +116,21 @@ impl Results {
 
     /// By how much two runs differ, in one sentence.
     pub(crate) fn compare(&self, other: &Self) -> String {
-        let mut worst = (0.0f64, String::new());
+        /// What two runs may be apart, in per cent.
+        const SAME: f64 = 0.5;
+        let (mut worst, mut same) = ((0.0f64, String::new()), 0);
         for ((arm, op), first) in &self.figures {
             let Some(second) = other.get(arm, op) else { continue };
             let apart = first.inline.abs_diff(second.inline) as f64 / first.inline.max(1) as f64 * 100.0;
+            same += usize::from(apart <= SAME);
             if apart > worst.0 {
                 worst = (apart, format!("{op}, {arm}: {} and {}", first.inline, second.inline));
             }
         }
         let (apart, whose) = worst;
         let count = self.figures.len();
-        format!("two runs of {count} figures differ by {apart:.2} % at most ({whose})")
+        format!(
+            "two runs: {same} of {count} figures agree within {SAME} %; none differs by more than {apart:.2} % ({whose})"
+        )
     }
 }
