@@ -61,9 +61,9 @@ pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
         if !owner.opens(packet.item()) {
             return bent(owner, &packet);
         }
-    } else if !(current && as_agreed(sk, approved, &packet)) && !is_easy(owner, sk, approved, &packet) {
-        let passes = judge(owner, &packet, sk, approved);
-        if passes == 0 {
+    } else {
+        let agreed = current && as_agreed(sk, approved, &packet);
+        if !agreed && !is_easy(owner, sk, approved, &packet) && judge(owner, &packet, sk, approved) == 0 {
             return 0;
         }
     }
