@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::OFlag;
@@ -20,6 +20,7 @@ use nix::unistd::{Pid, execv, pipe2};
 use super::log::until;
 use crate::guest::agent::{Who, enter};
 use crate::guest::ground::{At, Kind, RAN};
+use crate::guest::runner::thorough;
 use crate::guest::stage::{Cgroup, Stage};
 use crate::guest::{sys, written};
 
@@ -208,9 +209,9 @@ fn account(agents: &[Agent], tallies: &[Tally], before: u64) -> Result<Recorded>
     bail!("{tried} tries, of which the log knows {last:?}; the agents counted {tallies:?}")
 }
 
-/// Each round makes 3,000 opens by each of two agents.
+/// Each round makes 3,000 opens by each of two agents. With `--thorough` it goes on for longer than a minute.
 fn rounds() -> u64 {
-    std::env::var("STORM_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+    if thorough() { 20 } else { 1 }
 }
 
 pub(super) fn nothing_is_lost() -> Result<()> {
@@ -218,8 +219,10 @@ pub(super) fn nothing_is_lost() -> Result<()> {
     let at = At::fresh(Kind::Open, Who::Root)?;
     let before = lost()?;
     let plan = Plan { opens: 3_000 * rounds(), connects: 6, execs: 100 };
+    let begun = Instant::now();
     let mut agents = vec![Agent::start(&stage, &at, 0, plan)?, Agent::start(&stage, &at, 1, plan)?];
     let tallies = agents.iter_mut().map(|agent| agent.tally(false)).collect::<Result<Vec<_>>>()?;
+    eprintln!("two agents were busy for {:.1} s", begun.elapsed().as_secs_f32());
     let told = account(&agents, &tallies, before)?;
     let opened: Vec<u64> = tallies.iter().map(|tally| tally.opened).collect();
     eprintln!("storm: {tallies:?}");
