@@ -211,7 +211,7 @@ fn account(agents: &[Agent], tallies: &[Tally], before: u64) -> Result<Recorded>
 
 /// Each round makes 3,000 opens by each of two agents. With `--thorough` it goes on for longer than a minute.
 fn rounds() -> u64 {
-    if thorough() { 20 } else { 1 }
+    if thorough() { 40 } else { 1 }
 }
 
 pub(super) fn nothing_is_lost() -> Result<()> {
