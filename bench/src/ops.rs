@@ -26,6 +26,7 @@ const BATCHES: usize = 5;
 
 /// What the operations work on.
 struct Things {
+    own: Pid,
     file: CString,
     writable: CString,
     made: CString,
@@ -140,8 +141,8 @@ fn map(fd: BorrowedFd<'_>, protection: ProtFlags) -> Outcome {
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
-fn kill(_: &Things) -> Outcome {
-    nix::sys::signal::kill(nix::unistd::getpid(), None)
+fn kill(things: &Things) -> Outcome {
+    nix::sys::signal::kill(things.own, None)
 }
 
 fn ping(things: &Things) -> Outcome {
@@ -158,6 +159,7 @@ impl Things {
         connected.connect(sink).context("connect a UDP socket")?;
         let out = File::options().write(true).open(home.join("written"));
         Ok(Self {
+            own: nix::unistd::getpid(),
             file: path("file")?,
             writable: path("writable")?,
             made: path("made")?,
