@@ -217,6 +217,46 @@ pub(super) fn a_gateway_that_is_down_is_named() -> Result<()> {
     Ok(())
 }
 
+/// Sends to the gateway for so long on one connection, and gives the error of the send that was refused.
+fn keep_sending(long: Duration) -> io::Result<()> {
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    connect(&socket, &v4([127, 0, 0, 1], GATEWAY))?;
+    let begun = Instant::now();
+    send_bytes(&socket, None, b"x")?;
+    while begun.elapsed() < long {
+        thread::sleep(Duration::from_millis(50));
+        send_bytes(&socket, None, b"x")?;
+    }
+    Ok(())
+}
+
+pub(super) fn a_gateway_that_is_taken_away_gets_nothing_more() -> Result<()> {
+    let (stage, _world) = (Stage::set()?, World::set()?);
+    let cgroup = stage.cgroup("net")?;
+    let control = inside(cgroup.path(), Who::Nobody, || keep_sending(Duration::from_secs(4)))?;
+    ensure!(control == End::Did, "under one policy the connection ended with {control:?}");
+    let file = Path::new(POLICIES).join("net.yaml");
+    let policy = fs::read_to_string(&file)?;
+    let without = policy.replace(&format!("gateway: [127.0.0.1:{GATEWAY}]\n"), "");
+    ensure!(without != policy, "the policy names no gateway: {policy}");
+    let next = Path::new(POLICIES).join(".net.next");
+    fs::write(&next, without)?;
+    // The daemon looks at the directory each second.
+    let mut other = Command::new("sh")
+        .args(["-c", &format!("sleep 2 && mv {} {}", next.display(), file.display())])
+        .spawn()
+        .context("take the gateway away")?;
+    let end = inside(cgroup.path(), Who::Nobody, || keep_sending(Duration::from_secs(60)));
+    other.wait()?;
+    fs::write(&file, policy)?;
+    stage.reload()?;
+    wait_for_gateway(true)?;
+    ensure!(end? == REFUSED, "a connection to a gateway that is none any more goes on");
+    let again = inside(cgroup.path(), Who::Nobody, || keep_sending(Duration::from_secs(1)))?;
+    ensure!(again == End::Did, "the gateway is back, and the connection ended with {again:?}");
+    Ok(())
+}
+
 fn recorded_note(kind: &str) -> Result<()> {
     let found = Command::new("guard")
         .args([
