@@ -38,10 +38,10 @@ write: { default: allow }
 read: { default: allow }
 ";
 
-/// What each client is called with. The page holds `hello`.
 /// How often a client is run that took too long.
 const TRIES: usize = 4;
 
+/// What each client is called with. The page holds `hello`.
 const CLIENTS: &[(&str, &str)] = &[
     (
         "curl",
