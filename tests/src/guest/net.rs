@@ -67,7 +67,8 @@ pub(super) const TESTS: &[Test] = &[
     Test::new(
         "a gateway that a reload takes away gets nothing more, of what was connected either",
         limits::a_gateway_that_is_taken_away_gets_nothing_more,
-    ),
+    )
+    .within(120),
     Test::new("a budget survives reload and restart", limits::the_count_survives_reload_and_restart)
         .within(180),
     Test::new("the gateway is named when it is down", limits::a_gateway_that_is_down_is_named).within(180),

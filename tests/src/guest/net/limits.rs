@@ -233,27 +233,40 @@ fn keep_sending(long: Duration) -> io::Result<()> {
 pub(super) fn a_gateway_that_is_taken_away_gets_nothing_more() -> Result<()> {
     let (stage, _world) = (Stage::set()?, World::set()?);
     let cgroup = stage.cgroup("net")?;
-    let control = inside(cgroup.path(), Who::Nobody, || keep_sending(Duration::from_secs(4)))?;
-    ensure!(control == End::Did, "under one policy the connection ended with {control:?}");
+    let nested = Cgroup::make(&cgroup.path().join("below"))?;
     let file = Path::new(POLICIES).join("net.yaml");
     let policy = fs::read_to_string(&file)?;
     let without = policy.replace(&format!("gateway: [127.0.0.1:{GATEWAY}]\n"), "");
     ensure!(without != policy, "the policy names no gateway: {policy}");
     let next = Path::new(POLICIES).join(".net.next");
-    fs::write(&next, without)?;
-    // The daemon looks at the directory each second.
-    let mut other = Command::new("sh")
-        .args(["-c", &format!("sleep 2 && mv {} {}", next.display(), file.display())])
-        .spawn()
-        .context("take the gateway away")?;
-    let end = inside(cgroup.path(), Who::Nobody, || keep_sending(Duration::from_secs(60)));
-    other.wait()?;
-    fs::write(&file, policy)?;
-    stage.reload()?;
-    wait_for_gateway(true)?;
-    ensure!(end? == REFUSED, "a connection to a gateway that is none any more goes on");
-    let again = inside(cgroup.path(), Who::Nobody, || keep_sending(Duration::from_secs(1)))?;
-    ensure!(again == End::Did, "the gateway is back, and the connection ended with {again:?}");
+    let tries = [
+        (cgroup.path(), Who::Nobody, Way::Direct),
+        (nested.path(), Who::Root, Way::Thread),
+        (nested.path(), Who::Nobody, Way::Forked),
+    ];
+    for (at, who, way) in tries {
+        let send = |seconds| {
+            let act = move |()| keep_sending(Duration::from_secs(seconds));
+            attempt_after(Some(at), who, way, || Ok(()), |_| Ok(()), act)
+        };
+        let control = send(4)?;
+        ensure!(control == End::Did, "under one policy the connection ended with {control:?} ({way:?})");
+        fs::write(&next, &without)?;
+        // The daemon looks at the directory each second.
+        let mut other = Command::new("sh")
+            .args(["-c", &format!("sleep 2 && mv {} {}", next.display(), file.display())])
+            .spawn()
+            .context("take the gateway away")?;
+        let end = send(60);
+        other.wait()?;
+        fs::write(&file, &policy)?;
+        stage.reload()?;
+        wait_for_gateway(true)?;
+        let end = end?;
+        ensure!(end == REFUSED, "to a gateway that is none any more it ended with {end:?} ({way:?})");
+        let again = send(1)?;
+        ensure!(again == End::Did, "the gateway is back, and the connection ended with {again:?} ({way:?})");
+    }
     Ok(())
 }
 
