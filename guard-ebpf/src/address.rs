@@ -4,7 +4,7 @@
 use guard_common::key;
 use guard_common::limits::PATH_MAX;
 
-use crate::kernel::{self, Ptr, follow, get, load, member, off, put};
+use crate::kernel::{self, At, Ptr, at, follow, get, load, member, off, put, word};
 use crate::object::{self, HEAD, Scratch};
 
 const AF_UNSPEC: u16 = 0;
@@ -40,8 +40,8 @@ impl Kind {
     /// What the socket is, whatever the task says it is: sockets can be inherited.
     #[inline(always)]
     pub(crate) fn of(sk: Ptr) -> Self {
-        let family: u16 = load(sk, off!(SOCK_FAMILY));
-        let (kind, protocol): (u16, u16) = (load(sk, off!(SOCK_TYPE)), load(sk, off!(SOCK_PROTOCOL)));
+        let family: u16 = load(sk, at!(SOCK_FAMILY));
+        let (kind, protocol): (u16, u16) = (load(sk, at!(SOCK_TYPE)), load(sk, at!(SOCK_PROTOCOL)));
         if family == AF_UNIX || family == AF_NETLINK {
             return Self::Local;
         }
@@ -67,8 +67,7 @@ impl Kind {
 
 #[inline(always)]
 fn is_kernels(sk: Ptr) -> bool {
-    let bit = off!(SOCK_KERNEL_BIT);
-    load::<u8>(sk, bit >> 3) >> (bit & 7) & 1 != 0
+    u64::from(load::<u8, _, _>(sk, at!(SOCK_KERNEL_BYTE))) & off!(SOCK_KERNEL_MASK) != 0
 }
 
 /// A key as the three words that end the scratch space: zeroes, then the key. All zeroes is no key.
@@ -102,11 +101,11 @@ impl Key {
     /// The peer that a socket is connected to.
     #[inline(always)]
     pub(crate) fn of_peer(sk: Ptr, kind: Kind) -> Self {
-        let port: u16 = load(sk, off!(SOCK_PEER_PORT));
-        if load::<u16>(sk, off!(SOCK_FAMILY)) == AF_INET {
-            Self::v4(load(sk, off!(SOCK_PEER_V4)), kind.protocol(), port)
+        let port: u16 = load(sk, at!(SOCK_PEER_PORT));
+        if load::<u16, _, _>(sk, at!(SOCK_FAMILY)) == AF_INET {
+            Self::v4(load(sk, at!(SOCK_PEER_V4)), kind.protocol(), port)
         } else {
-            Self::v6(halves(sk, off!(SOCK_PEER_V6)), kind.protocol(), port)
+            Self::v6(halves(sk, at!(SOCK_PEER_V6)), kind.protocol(), port)
         }
     }
 
@@ -114,11 +113,11 @@ impl Key {
     #[inline(always)]
     pub(crate) fn of_local(sk: Ptr, kind: Kind) -> Self {
         // The one port that the kernel holds in host order.
-        let port = load::<u16>(sk, off!(SOCK_LOCAL_PORT)).swap_bytes();
-        if load::<u16>(sk, off!(SOCK_FAMILY)) == AF_INET {
-            Self::v4(load(sk, off!(SOCK_LOCAL_V4)), kind.protocol(), port)
+        let port = load::<u16, _, _>(sk, at!(SOCK_LOCAL_PORT)).swap_bytes();
+        if load::<u16, _, _>(sk, at!(SOCK_FAMILY)) == AF_INET {
+            Self::v4(load(sk, at!(SOCK_LOCAL_V4)), kind.protocol(), port)
         } else {
-            Self::v6(halves(sk, off!(SOCK_LOCAL_V6)), kind.protocol(), port)
+            Self::v6(halves(sk, at!(SOCK_LOCAL_V6)), kind.protocol(), port)
         }
     }
 
@@ -151,7 +150,7 @@ impl Key {
     #[inline(always)]
     pub(crate) fn digest(self, session: u64) -> u64 {
         let [first, second, third] = self.0;
-        let mixed = (third ^ off!(DIGEST_KEY)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        let mixed = (third ^ word!(DIGEST_KEY)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
             ^ second.wrapping_mul(0xff51_afd7_ed55_8ccd)
             ^ first.wrapping_mul(0xc4ce_b9fe_1a85_ec53)
             ^ session;
@@ -240,9 +239,9 @@ pub(crate) fn spell(scratch: *mut Scratch, sk: Ptr, address: u64, about: u64) ->
 }
 
 #[inline(always)]
-fn halves(sk: Ptr, offset: u64) -> [u64; 2] {
+fn halves<const N: u32>(sk: Ptr, at: At<N, 0>) -> [u64; 2] {
     let words: [u32; 4] =
-        [load(sk, offset), load(sk, offset + 4), load(sk, offset + 8), load(sk, offset + 12)];
+        [load(sk, at), load(sk, at.plus::<4>()), load(sk, at.plus::<8>()), load(sk, at.plus::<12>())];
     [u64::from(words[0]) | u64::from(words[1]) << 32, u64::from(words[2]) | u64::from(words[3]) << 32]
 }
 
@@ -257,13 +256,13 @@ fn is_wildcard([high, low]: [u64; 2]) -> bool {
 
 #[inline(always)]
 fn v4_peer(sk: Ptr, address: u32) -> u32 {
-    v4_meant(address, load(sk, off!(SOCK_LOCAL_V4)))
+    v4_meant(address, load(sk, at!(SOCK_LOCAL_V4)))
 }
 
 #[inline(always)]
 fn v6_peer(sk: Ptr, halves_of: [u64; 2]) -> [u64; 2] {
-    let [_, bound] = halves(sk, off!(SOCK_LOCAL_V6));
-    v6_meant(halves_of, load(sk, off!(SOCK_LOCAL_V4)), bound as u32 == key::MAPPED_PREFIX)
+    let [_, bound] = halves(sk, at!(SOCK_LOCAL_V6));
+    v6_meant(halves_of, load(sk, at!(SOCK_LOCAL_V4)), bound as u32 == key::MAPPED_PREFIX)
 }
 
 /// The wildcard as a peer is the address the socket is bound to, else this host's loopback
@@ -305,7 +304,7 @@ unsafe fn end(scratch: *mut Scratch, back: usize) -> *mut u8 {
 /// The cgroup that a socket was made in.
 #[inline(always)]
 pub(crate) fn cgroup(sk: Ptr) -> Ptr {
-    follow(sk, off!(SOCK_CGROUP))
+    follow(sk, at!(SOCK_CGROUP))
 }
 
 /// The abstract name of a unix socket, spelt with `@` for the NUL; false if it has none.
@@ -317,11 +316,11 @@ pub(crate) fn spell_abstract(scratch: *mut Scratch, unix: Ptr) -> u64 {
     if scratch.is_null() || unix.is_null() {
         return Spelt::Unknown as u64;
     }
-    let address = follow(unix, off!(UNIX_ADDRESS));
+    let address = follow(unix, at!(UNIX_ADDRESS));
     if address.is_null() {
         return Spelt::Unspecified as u64;
     }
-    let length = load::<u32>(address, off!(UNIX_ADDRESS_LENGTH));
+    let length = load::<u32, _, _>(address, at!(UNIX_ADDRESS_LENGTH));
     if length as u64 <= SUN_PATH || length as u64 >= NAMES {
         return Spelt::Unknown as u64;
     }

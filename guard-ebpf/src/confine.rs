@@ -10,7 +10,7 @@ use guard_common::limits::POLICIES_PER_DOMAIN;
 use guard_common::table::{self, Words};
 
 use crate::judge::Arena;
-use crate::kernel::{self, Ptr, count, follow, get, load, off, put};
+use crate::kernel::{self, Ptr, at, count, follow, get, load, put};
 use crate::maps::{GROUPS, MOVED};
 use crate::object::Scratch;
 use crate::subject;
@@ -23,25 +23,25 @@ pub(crate) const BORN: usize = 4;
 /// A task's process, for as long as it lives.
 #[inline(always)]
 fn group(task: Ptr) -> GroupKey {
-    let leader = subject::leader(task);
-    GroupKey { start: load(leader, off!(TASK_START)), tgid: load(task, off!(TASK_TGID)), _pad: 0 }
+    GroupKey { start: subject::started(task), tgid: load(task, at!(TASK_TGID)), _pad: 0 }
 }
 
 /// Is the task the only one of its process?
 #[inline(always)]
 fn is_alone(task: Ptr) -> bool {
-    load::<u32>(follow(task, off!(TASK_SIGNAL)), off!(SIGNAL_THREADS)) == 1
+    load::<u32, _, _>(follow(kernel::loose(task), at!(TASK_SIGNAL)), at!(SIGNAL_THREADS)) == 1
 }
 
 /// Where the move of another thread has put the task's process; 0 for nowhere.
 #[inline(always)]
 pub(crate) fn moved(task: Ptr) -> u32 {
-    let any = MOVED.get(&0);
-    if any.is_null() || get(any) == 0 {
-        return 0;
-    }
+    if MOVED.happened() { look_up_move(task) as u32 } else { 0 }
+}
+
+#[inline(never)]
+fn look_up_move(task: Ptr) -> u64 {
     let place = GROUPS.get(&group(task));
-    if place.is_null() { 0 } else { get(place) as u32 }
+    if place.is_null() { 0 } else { get(place) }
 }
 
 /// The domain that `profile` of `unit` leads to from `domain`, 0 for none.
@@ -101,11 +101,7 @@ fn together(task: Ptr, domain: u32, unit: u32, profile: u32) -> u32 {
     if place.is_null() {
         return 0;
     }
-    let any = MOVED.get(&0);
-    if any.is_null() {
-        return 0;
-    }
-    put(any, 1);
+    MOVED.happens();
     let mut was = get(place);
     let mut tries = 0;
     while tries < TRIES {

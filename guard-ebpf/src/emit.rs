@@ -10,7 +10,7 @@ use guard_common::limits::PATH_MAX;
 use guard_common::table::Answer;
 
 use crate::address::Key;
-use crate::kernel::{self, Ptr, add, count, follow, get, load, off, put};
+use crate::kernel::{self, Ptr, add, at, count, follow, get, load, off, put};
 use crate::maps::{EVENTS, SEQUENCE};
 use crate::object::{self, HEAD, Scratch};
 use crate::subject;
@@ -63,8 +63,8 @@ pub(crate) extern "C" fn emit(scratch: *mut Scratch) -> u64 {
     let task = kernel::current();
     // All that is read of the task comes first, where the verifier passes once: kernels up to 6.17 search their
     // types by name each time it does (`btf_nested_type_is_trusted`), which takes milliseconds.
-    let born: u64 = load(subject::leader(task), off!(TASK_START));
-    let parent: u32 = load(follow(task, off!(TASK_REAL_PARENT)), off!(TASK_TGID));
+    let born: u64 = subject::started(task);
+    let parent: u32 = subject::parent(task);
     let cgroup = subject::current_cgroup();
     // SAFETY: not null, a map value that is the task's own.
     let (what, start) = unsafe { (&(*scratch).what, get(&raw const (*scratch).start)) };
@@ -79,7 +79,7 @@ pub(crate) extern "C" fn emit(scratch: *mut Scratch) -> u64 {
     let event = unsafe { (&raw mut (*scratch).bytes).cast::<u8>().add(header_at as usize).cast::<Event>() };
     let tail = kernel::masked(u64::from(what.tail), TAIL as u64 - 1);
     let flags =
-        if load::<u32>(task, off!(TASK_FLAGS)) & PF_IO_WORKER != 0 { EventFlags::IO_WORKER } else { 0 };
+        if load::<u32, _, _>(task, at!(TASK_FLAGS)) & PF_IO_WORKER != 0 { EventFlags::IO_WORKER } else { 0 };
     // SAFETY: helpers that take nothing.
     let (ids, uid, cpu, time) = unsafe {
         (
@@ -163,7 +163,7 @@ fn loginuid(task: Ptr) -> u32 {
     if off!(TASK_LOGINUID) == guard_common::abi::offsets::ABSENT {
         return u32::MAX;
     }
-    load(task, off!(TASK_LOGINUID))
+    load(task, at!(TASK_LOGINUID))
 }
 
 /// An event whose object is empty starts at the end of the bytes.
@@ -200,8 +200,8 @@ impl Actor {
         // SAFETY: helpers that take nothing.
         let (ids, uid) =
             unsafe { (helpers::bpf_get_current_pid_tgid(), helpers::bpf_get_current_uid_gid() as u32) };
-        let parent = load(follow(task, off!(TASK_REAL_PARENT)), off!(TASK_TGID));
-        Self { ids, start_time: load(task, off!(TASK_START)), parent, uid, loginuid: loginuid(task) }
+        let parent = subject::parent(task);
+        Self { ids, start_time: load(task, at!(TASK_START)), parent, uid, loginuid: loginuid(task) }
     }
 }
 
@@ -263,16 +263,16 @@ pub(crate) fn emit_process(kind: EventKind, op: Op, label: &Label, process: Proc
     unsafe {
         put(&raw mut (*event).seq, sequence());
         put(&raw mut (*event).time, helpers::bpf_ktime_get_boot_ns());
-        put(&raw mut (*event).start_time, load(subject::leader(task), off!(TASK_START)));
+        put(&raw mut (*event).start_time, subject::started(task));
         put(&raw mut (*event).cgroup, subject::cgroup_of(task));
         put(&raw mut (*event).session, label.session);
         put(&raw mut (*event).generation, 0);
         put(&raw mut (*event).detail, detail);
         put(&raw mut (*event).cpu, helpers::bpf_get_smp_processor_id());
-        put(&raw mut (*event).pid, load(task, off!(TASK_TGID)));
-        put(&raw mut (*event).tid, load(task, off!(TASK_PID)));
+        put(&raw mut (*event).pid, load(task, at!(TASK_TGID)));
+        put(&raw mut (*event).tid, load(task, at!(TASK_PID)));
         put(&raw mut (*event).ppid, process.parent);
-        put(&raw mut (*event).uid, load(follow(task, off!(TASK_REAL_CRED)), off!(CRED_UID)));
+        put(&raw mut (*event).uid, load(follow(kernel::loose(task), at!(TASK_REAL_CRED)), at!(CRED_UID)));
         put(&raw mut (*event).loginuid, loginuid(task));
         put(&raw mut (*event).domain, label.domain);
         put(&raw mut (*event).answer, Answer::NONE.0);

@@ -14,7 +14,7 @@ use guard_common::limits::PATH_MAX;
 
 use crate::emit::What;
 use crate::hooks::{EPERM, ERESTARTNOINTR, NO_HOLD, PART};
-use crate::kernel::{self, Ptr, count, follow, get, load, off, put, read};
+use crate::kernel::{self, Ptr, at, count, follow, get, load, off, put, read, word};
 use crate::maps::{CONTROL, HELD, RULINGS};
 use crate::object::{HEAD, Scratch};
 use crate::{judge, subject};
@@ -43,7 +43,7 @@ pub(crate) extern "C" fn hold(scratch: *mut Scratch, case: u64, digest: u64) -> 
     // SAFETY: helpers that take nothing.
     let (ids, now) = unsafe { (helpers::bpf_get_current_pid_tgid(), helpers::bpf_ktime_get_boot_ns()) };
     let tid = ids as u32;
-    let start: u64 = load(subject::leader(task), off!(TASK_START));
+    let start: u64 = subject::started(task);
     let said = answer(RulingKey { digest, start, tid, _pad: 0 }, case, now);
     let said =
         if said == 0 { answer(RulingKey { digest, start: 0, tid: 0, _pad: 0 }, PART, now) } else { said };
@@ -138,7 +138,7 @@ fn can_restart(task: Ptr, case: u64) -> bool {
     if case & NO_HOLD != 0 || op == Op::Receive as u32 || op == Op::Argv as u32 || op == Op::Packet as u32 {
         return false;
     }
-    if load::<u32>(task, off!(TASK_FLAGS)) & IO_WORKER != 0 {
+    if load::<u32, _, _>(task, at!(TASK_FLAGS)) & IO_WORKER != 0 {
         return false;
     }
     match call(task) {
@@ -153,7 +153,7 @@ fn can_restart(task: Ptr, case: u64) -> bool {
 /// The number of the system call the task is in.
 #[inline(always)]
 pub(crate) fn call(task: Ptr) -> u64 {
-    load(registers(task), off!(REGISTERS_CALL))
+    load(registers(task), at!(REGISTERS_CALL))
 }
 
 /// The registers with which the task came into the kernel.
@@ -210,7 +210,7 @@ pub(crate) fn feed(sip: *mut Sip, word: u64) {
 /// Begins a digest.
 #[inline(always)]
 pub(crate) fn begin(sip: *mut Sip) {
-    let first = Digest::new(off!(DIGEST_KEY)).words();
+    let first = Digest::new(word!(DIGEST_KEY)).words();
     let mut i = 0;
     while i < Digest::WORDS {
         // SAFETY: a map value.
@@ -248,13 +248,13 @@ pub(crate) extern "C" fn digest(scratch: *mut Scratch, case: u64) -> u64 {
         feed(sip, get(&raw const (*scratch).what.generation));
         feed(sip, get(&raw const (*scratch).argv));
     }
-    let image = follow(task, off!(TASK_MM));
+    let image = follow(kernel::loose(task), at!(TASK_MM));
     if !image.is_null() {
-        let file = follow(image, off!(MM_EXE_FILE));
+        let file = follow(image, at!(MM_EXE_FILE));
         if !file.is_null() {
-            let inode = follow(file, off!(FILE_INODE));
-            feed(sip, load(inode, off!(INODE_INO)));
-            feed(sip, u64::from(load::<u32>(follow(inode, off!(INODE_SB)), off!(SB_DEV))));
+            let inode = follow(file, at!(FILE_INODE));
+            feed(sip, load(inode, at!(INODE_INO)));
+            feed(sip, u64::from(load::<u32, _, _>(follow(inode, at!(INODE_SB)), at!(SB_DEV))));
         }
     }
     // SAFETY: as above.
@@ -329,7 +329,7 @@ pub(crate) fn spend(task: Ptr, scratch: *mut Scratch) {
     if digest == 0 {
         return;
     }
-    let start = load(subject::leader(task), off!(TASK_START));
+    let start = subject::started(task);
     let key = RulingKey { digest, start, tid, _pad: 0 };
     RULINGS.delete(&key);
     // SAFETY: a map value.
@@ -348,7 +348,9 @@ pub(crate) fn forget(scratch: *mut Scratch) {
 
 /// Is the running task the daemon, and ends?
 pub(crate) fn daemon_ends(task: Ptr) {
-    if subject::is_daemon(task) && load::<u32>(task, off!(TASK_PID)) == load::<u32>(task, off!(TASK_TGID)) {
+    if subject::is_daemon(task)
+        && load::<u32, _, _>(task, at!(TASK_PID)) == load::<u32, _, _>(task, at!(TASK_TGID))
+    {
         let control = CONTROL.get(&0);
         if !control.is_null() {
             // SAFETY: not null, a map value.

@@ -37,7 +37,7 @@ use guard_common::table::{self, Answer, DomainFlags, Words};
 
 use crate::emit::{self, What, emit};
 use crate::judge::{self, Arena, weigh};
-use crate::kernel::{self, Ptr, count, follow, get, load, member, off};
+use crate::kernel::{self, Ptr, at, count, follow, get, load};
 use crate::maps::SEEN;
 use crate::object::{self, End, From, Place, Scratch};
 use crate::subject::Subject;
@@ -227,7 +227,7 @@ fn refuse(arena: Arena, case: u64) -> i64 {
 /// the inode, the session.
 #[inline(always)]
 fn digest(dentry: Ptr, directory: u64, session: u64) -> u64 {
-    let hash: u32 = load(member(dentry, off!(DENTRY_NAME)), 0);
+    let hash: u32 = load(dentry, at!(DENTRY_NAME));
     let mixed = (u64::from(hash) ^ kernel::constant(&kernel::DIGEST_KEY)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         ^ directory.wrapping_mul(0xff51_afd7_ed55_8ccd)
         ^ number(dentry).wrapping_mul(0xc4ce_b9fe_1a85_ec53)
@@ -238,8 +238,8 @@ fn digest(dentry: Ptr, directory: u64, session: u64) -> u64 {
 /// The inode number of a dentry, 0 if there is no inode yet.
 #[inline(always)]
 fn number(dentry: Ptr) -> u64 {
-    let inode = follow(dentry, off!(DENTRY_INODE));
-    if inode.is_null() { 0 } else { load(inode, off!(INODE_INO)) }
+    let inode = follow(dentry, at!(DENTRY_INODE));
+    if inode.is_null() { 0 } else { load(inode, at!(INODE_INO)) }
 }
 
 /// Turns the outcome in the scratch space, or the reason why there is none, into the call's return value,

@@ -6,7 +6,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::{Action, Reason, Site, Verdict};
 use guard_common::decide::Decision;
-use guard_common::limits::{ARENA_MASK, PATH_MAX, POLICIES_PER_DOMAIN};
+use guard_common::limits::{ARENA_MASK, ARENA_WORDS, PATH_MAX, POLICIES_PER_DOMAIN};
 use guard_common::table::{self, Answer, DomainFlags, Words};
 
 use crate::kernel::{self, count, get, put};
@@ -55,6 +55,11 @@ impl Arena {
 impl Words for Arena {
     #[inline(always)]
     fn word(&self, index: u32) -> u64 {
+        // SAFETY: below the arena's size.
+        let word = |index: u32| unsafe { (&raw const (*self.0).words).cast::<u64>().add(index as usize) };
+        if core::intrinsics::is_val_statically_known(index) && index < ARENA_WORDS {
+            return get(word(index));
+        }
         let index = kernel::masked(u64::from(index), u64::from(ARENA_MASK)) as usize;
         // SAFETY: `live` checked for null; the index is masked to the arena's size.
         unsafe { get((&raw const (*self.0).words).cast::<u64>().add(index)) }

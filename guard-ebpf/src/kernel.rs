@@ -9,29 +9,18 @@ use core::mem::MaybeUninit;
 use core::ptr;
 
 use aya_ebpf::helpers::generated as helpers;
-use guard_common::abi::Site;
+use guard_common::abi::{Site, offsets};
 
 use crate::maps::SITES;
 
 /// A typed pointer to some kernel structure.
 pub(crate) type Ptr = *const u8;
 
-macro_rules! statics {
-    ($($name:ident $of:literal $member:literal $need:ident;)*) => {
-        $(
-            // SAFETY: the loader overrides the word by its symbol name; nothing else links to it.
-            #[unsafe(no_mangle)]
-            pub(crate) static $name: u64 = 0;
-        )*
-    };
-}
-guard_common::kernel_offsets!(statics);
-
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident;)*) => {
         $(
             $(#[$doc])*
-            // SAFETY: as above.
+            // SAFETY: the loader overrides the word by its symbol name; nothing else links to it.
             #[unsafe(no_mangle)]
             pub(crate) static $name: u64 = 0;
         )*
@@ -45,20 +34,57 @@ words! {
     INIT_NSPROXY;
     /// Address of the sequence count of mounts.
     MOUNT_LOCK;
-    /// The bit of `struct sock` that is set on the kernel's own sockets.
-    SOCK_KERNEL_BIT;
-    /// 1 where `inode_setattr` has an argument in front of the dentry.
-    SETATTR_SHIFT;
-    /// 1 where a look into task storage can fail because another task is in it.
-    STORAGE_BUSY;
     /// Random key of the digests in `SEEN`.
     DIGEST_KEY;
 }
 
 /// The value of a word that the loader set; the verifier knows it as a constant.
-macro_rules! off {
+macro_rules! word {
     ($name:ident) => {
         $crate::kernel::constant(&$crate::kernel::$name)
+    };
+}
+pub(crate) use word;
+
+/// A fact that the loader writes into the instructions that use it: the `N`th of [`Fact`], as the place of a member,
+/// and so many bytes further on.
+#[derive(Clone, Copy)]
+pub(crate) struct At<const N: u32, const PLUS: u32>;
+
+impl<const N: u32> At<N, 0> {
+    /// The same structure, further on.
+    #[inline(always)]
+    pub(crate) fn plus<const PLUS: u32>(self) -> At<N, PLUS> {
+        At
+    }
+
+    /// The fact as a number; the verifier knows it as a constant.
+    #[inline(always)]
+    pub(crate) fn value(self) -> u64 {
+        let value: u64;
+        // SAFETY: one move of an immediate, which the loader replaces.
+        unsafe {
+            core::arch::asm!("{0} = {1}", out(reg) value, const offsets::VALUE + N, options(pure, nomem, nostack));
+        }
+        value
+    }
+}
+
+/// A fact as the place of a member to load.
+macro_rules! at {
+    ($name:ident) => {
+        $crate::kernel::At::<{ guard_common::abi::offsets::Fact::$name as u32 }, 0>
+    };
+    ($name:ident, $plus:literal) => {
+        $crate::kernel::At::<{ guard_common::abi::offsets::Fact::$name as u32 }, $plus>
+    };
+}
+pub(crate) use at;
+
+/// A fact as a number.
+macro_rules! off {
+    ($name:ident) => {
+        $crate::kernel::at!($name).value()
     };
 }
 pub(crate) use off;
@@ -70,24 +96,79 @@ pub(crate) fn constant(word: &'static u64) -> u64 {
     unsafe { ptr::read_volatile(word) }
 }
 
-/// Loads a member of a structure behind a typed pointer.
+/// Loads a member of a structure behind a typed pointer: one instruction, into which the loader puts the member's place.
 #[inline(always)]
-pub(crate) fn load<T: Copy>(base: Ptr, offset: u64) -> T {
-    // SAFETY: the verifier proves that `base` is a typed pointer and checks the offset against BTF; a stale
-    // pointer reads as zero.
-    unsafe { ptr::read_volatile(base.add(offset as usize).cast()) }
+pub(crate) fn load<T: Copy, const N: u32, const PLUS: u32>(base: Ptr, _: At<N, PLUS>) -> T {
+    macro_rules! marked {
+        ($load:literal) => {{
+            let value: u64;
+            // SAFETY: the verifier proves that `base` is a typed pointer and checks the place against BTF; a stale
+            // pointer reads as zero.
+            unsafe {
+                core::arch::asm!(
+                    $load,
+                    value = out(reg) value, base = in(reg) base,
+                    place = const offsets::MEMBER + N * offsets::MEMBER_STRIDE + PLUS,
+                    options(readonly, nostack),
+                );
+            }
+            value
+        }};
+    }
+    const { assert!(PLUS < offsets::MEMBER_STRIDE) };
+    let value = match const { size_of::<T>() } {
+        1 => within(marked!("{value} = *(u8 *)({base} + {place})"), u8::MAX.into()),
+        2 => within(marked!("{value} = *(u16 *)({base} + {place})"), u16::MAX.into()),
+        4 => within(marked!("{value} = *(u32 *)({base} + {place})"), u32::MAX.into()),
+        _ => {
+            const { assert!(matches!(size_of::<T>(), 1 | 2 | 4 | 8)) };
+            marked!("{value} = *(u64 *)({base} + {place})")
+        }
+    };
+    // SAFETY: the low bytes of the register are what was read, and as many as the type has.
+    unsafe { (&raw const value).cast::<T>().read() }
+}
+
+/// Tells the compiler what a narrow load leaves in the rest of the register.
+#[inline(always)]
+fn within(value: u64, most: u64) -> u64 {
+    // SAFETY: a load of fewer bytes than eight clears the others.
+    unsafe { core::hint::assert_unchecked(value <= most) };
+    value
+}
+
+/// The same task for walking on from, and for nothing else: where the verifier trusts a pointer, kernels 6.4 to 6.17 search
+/// all their types by name, four times, for each pointer that is loaded through it (`btf_nested_type_is_trusted`). That
+/// was the greater part of a start. One that has been cast is not trusted. Where the kernel cannot cast, and need
+/// not, the loader puts a move in place of the call; what the call becomes is a move as well.
+#[inline(always)]
+pub(crate) fn loose(task: Ptr) -> Ptr {
+    let cast: u64;
+    // SAFETY: the kernel's `bpf_rdonly_cast` takes anything and gives it back as one of its types.
+    unsafe {
+        core::arch::asm!(
+            "call {cast}",
+            cast = const offsets::VALUE + offsets::Fact::CAST as u32,
+            inlateout("r1") task as u64 => _,
+            inlateout("r2") off!(TASK_TYPE) => _,
+            lateout("r0") cast,
+            lateout("r3") _, lateout("r4") _, lateout("r5") _,
+            options(pure, nomem, nostack),
+        );
+    }
+    cast as Ptr
 }
 
 /// Loads a typed pointer from a structure behind a typed pointer.
 #[inline(always)]
-pub(crate) fn follow(base: Ptr, offset: u64) -> Ptr {
-    load(base, offset)
+pub(crate) fn follow<const N: u32, const PLUS: u32>(base: Ptr, at: At<N, PLUS>) -> Ptr {
+    load(base, at)
 }
 
 /// Address of a member embedded in a structure behind a typed pointer, still typed.
 #[inline(always)]
 pub(crate) fn member(base: Ptr, offset: u64) -> Ptr {
-    // SAFETY: as in `load`.
+    // SAFETY: the verifier checks the place against BTF.
     unsafe { base.add(offset as usize) }
 }
 
@@ -142,7 +223,7 @@ pub(crate) fn current() -> Ptr {
 /// Adds one to a counter.
 #[inline(always)]
 pub(crate) fn count(site: Site) {
-    add(SITES.word(site), 1);
+    add(SITES.word(site as u64), 1);
 }
 
 /// Adds to a word shared between CPUs; gives what it was.

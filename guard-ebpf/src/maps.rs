@@ -5,6 +5,7 @@ use core::ffi::c_void;
 use core::ptr;
 
 use aya_ebpf::helpers::generated as helpers;
+use guard_common::abi::offsets;
 use guard_common::abi::{
     Ask, BudgetKey, BudgetWord, CgroupEntry, Control, GroupKey, Held, InodeKey, Label, Ruling, RulingKey,
     Site, Spent,
@@ -13,6 +14,7 @@ use guard_common::limits;
 
 use crate::approval::Approval;
 use crate::hooks::Pending;
+use crate::kernel::{get, put};
 use crate::near::Near;
 use crate::object::Scratch;
 use crate::passed::Passed;
@@ -101,7 +103,10 @@ impl<V, const F: usize> Map<TASK_STORAGE, i32, V, 0, F> {
 /// there (`kmalloc_nolock` in kernel/bpf/bpf_local_storage.c). Its own header lies in front.
 const STORAGE: usize = 8192 - 128;
 const _: () = assert!(
-    size_of::<Scratch>() <= STORAGE && size_of::<Pending>() <= STORAGE && size_of::<Near>() <= STORAGE
+    STORAGE < offsets::MEMBER as usize
+        && size_of::<Scratch>() <= STORAGE
+        && size_of::<Pending>() <= STORAGE
+        && size_of::<Near>() <= STORAGE
 );
 
 /// An array of maps; the loader makes the inner map from the template in `values`.
@@ -184,8 +189,6 @@ maps! {
     TEMPLATE: Map<ARRAY, u32, ArenaValue, 1, 0>;
     /// Words the daemon writes for the programs.
     CONTROL: Map<ARRAY, u32, Control, 1, 0>;
-    /// One bit for each governed cgroup id's low bits: spares outsiders the look-up below.
-    CGROUP_FILTER: Map<ARRAY, u32, [u64; limits::CGROUP_FILTER_BITS as usize / 64], 1, 0>;
     /// Governed cgroups, nested ones included, by id.
     CGROUPS: Map<HASH, u64, CgroupEntry, { limits::CGROUPS as usize }, 0>;
     /// Programs that prepare a service inside its cgroup, by inode.
@@ -194,8 +197,6 @@ maps! {
     LABELS: Map<TASK_STORAGE, i32, Label, 0, NO_PREALLOC>;
     /// Where processes of several threads were moved by a sandbox.
     GROUPS: Map<HASH, GroupKey, u64, { limits::GROUPS as usize }, NO_PREALLOC>;
-    /// 1 once there was such a process: from then on threads look where theirs is.
-    MOVED: Map<ARRAY, u32, u64, 1, 0>;
     /// Room to spell a path, one for each task: a per-CPU buffer lets a preempting task overwrite it.
     SCRATCH: Map<TASK_STORAGE, i32, Scratch, 0, NO_PREALLOC>;
     /// Directories whose walk a task remembers.
@@ -210,10 +211,6 @@ maps! {
     BLANK_EXEC: Map<ARRAY, u32, Pending, 1, 0>;
     /// What was agreed to for a socket; copied to the sockets that a listener accepts.
     APPROVALS: Map<SK_STORAGE, i32, Approval, 0, { NO_PREALLOC | CLONE }>;
-    /// 1 once a session had nothing left to send: from then on calls that send look at theirs.
-    CLOSED: Map<ARRAY, u32, u64, 1, 0>;
-    /// 1 once a gateway was down: from then on calls look for theirs.
-    DOWN: Map<ARRAY, u32, u64, 1, 0>;
     /// guard's own socket for agents, marked by the daemon, and the sockets that were connected to it: whose they are.
     WHY: Map<SK_STORAGE, i32, u64, 0, NO_PREALLOC>;
     /// What each session has sent.
@@ -238,23 +235,65 @@ maps! {
     ASK: Map<ARRAY, u32, Ask, 1, 0>;
 }
 
-/// Counters by [`Site`]. A section of data is an array map of one value whose address the programs know, so that
-/// counting needs no look-up: there are dozens of places that count in each program.
+/// Words in a section of data. Such a section is an array map of one value whose address the programs know, so that
+/// nothing is looked up: there are dozens of places that count in each program, and every outsider asks the filter.
 #[repr(transparent)]
-pub(crate) struct Sites(UnsafeCell<[u64; Site::COUNT]>);
+pub(crate) struct Data<const WORDS: usize>(UnsafeCell<[u64; WORDS]>);
 
-// SAFETY: the words are only added to, atomically.
-unsafe impl Sync for Sites {}
+// SAFETY: the words are read whole, and changed atomically.
+unsafe impl<const WORDS: usize> Sync for Data<WORDS> {}
 
-impl Sites {
+impl<const WORDS: usize> Data<WORDS> {
+    const fn zeroed() -> Self {
+        Self(UnsafeCell::new([0; WORDS]))
+    }
+
+    /// The verifier wants to see that `index` is below the number of words.
     #[inline(always)]
-    pub(crate) fn word(&self, site: Site) -> *mut u64 {
-        // SAFETY: the index is below the array's length.
-        unsafe { self.0.get().cast::<u64>().add(site as usize) }
+    pub(crate) fn word(&self, index: u64) -> *mut u64 {
+        self.at_byte(index * 8)
+    }
+
+    /// The same by the place in bytes, a multiple of eight.
+    #[inline(always)]
+    pub(crate) fn at_byte(&self, place: u64) -> *mut u64 {
+        self.0.get().cast::<u8>().wrapping_add(place as usize).cast()
     }
 }
 
-// SAFETY: the loader finds the map by its section; nothing else links to the symbol.
-#[unsafe(link_section = ".data.sites")]
-#[unsafe(no_mangle)]
-pub(crate) static SITES: Sites = Sites(UnsafeCell::new([0; Site::COUNT]));
+impl Data<1> {
+    #[inline(always)]
+    pub(crate) fn happened(&self) -> bool {
+        get(self.word(0)) != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn happens(&self) {
+        put(self.word(0), 1);
+    }
+}
+
+macro_rules! data {
+    ($($(#[$doc:meta])* $name:ident: $words:expr, $section:literal;)*) => {
+        $(
+            $(#[$doc])*
+            // SAFETY: the loader finds the map by its section; nothing else links to the symbol.
+            #[unsafe(link_section = $section)]
+            #[unsafe(no_mangle)]
+            pub(crate) static $name: Data<{ $words }> = Data::zeroed();
+        )*
+    };
+}
+
+data! {
+    /// Counters by [`Site`].
+    SITES: Site::COUNT, ".data.sites";
+    /// One bit for each governed cgroup id's low bits: spares outsiders the look-up in `CGROUPS`.
+    CGROUP_FILTER: limits::CGROUP_FILTER_BITS as usize / 64, ".data.filter";
+    /// 1 once there was a process of several threads that a sandbox moved: from then on threads look where theirs is.
+    MOVED: 1, ".data.moved";
+    /// 1 once a session had nothing left to send: from then on calls that send look at theirs.
+    CLOSED: 1, ".data.closed";
+    /// 1 once a gateway was down, which the daemon says: from then on calls look for theirs.
+    DOWN: 1, ".data.down";
+}

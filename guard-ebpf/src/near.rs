@@ -13,7 +13,7 @@ use guard_common::limits::{NAME_MAX, PATH_MAX, POLICIES_PER_DOMAIN};
 use guard_common::table::{self, Words};
 
 use crate::judge::Arena;
-use crate::kernel::{self, Ptr, follow, get, load, off, put};
+use crate::kernel::{self, Ptr, at, follow, get, load, put};
 use crate::maps::{ArenaValue, NEAR};
 use crate::object::{self, HEAD, Scratch};
 
@@ -77,13 +77,13 @@ const WHO: usize = 10;
 #[inline(always)]
 pub(crate) fn ask(scratch: *mut Scratch, dentry: Ptr, case: u64) -> u64 {
     // Hash, length, and where it is.
-    let length: u32 = load(dentry, off!(DENTRY_NAME) + 4);
-    let name: u64 = load(dentry, off!(DENTRY_NAME) + 8);
-    let parent = follow(dentry, off!(DENTRY_PARENT));
-    let above = follow(parent, off!(DENTRY_PARENT)) as u64;
-    let inode = follow(parent, off!(DENTRY_INODE));
-    let number: u64 = load(inode, off!(INODE_INO));
-    let serial: u32 = load(inode, off!(INODE_GENERATION));
+    let length: u32 = load(dentry, at!(DENTRY_NAME, 4));
+    let name: u64 = load(dentry, at!(DENTRY_NAME, 8));
+    let parent = follow(dentry, at!(DENTRY_PARENT));
+    let above = follow(parent, at!(DENTRY_PARENT)) as u64;
+    let inode = follow(parent, at!(DENTRY_INODE));
+    let number: u64 = load(inode, at!(INODE_INO));
+    let serial: u32 = load(inode, at!(INODE_GENERATION));
     // SAFETY: `scratch` is a map value.
     unsafe {
         let question = &raw mut (*scratch).near;
@@ -127,7 +127,7 @@ pub(crate) extern "C" fn resume(scratch: *mut Scratch) -> u64 {
     if scratch.is_null() {
         return 0;
     }
-    let namespace = follow(follow(kernel::current(), off!(TASK_NSPROXY)), off!(NSPROXY_MNT)) as u64;
+    let namespace = follow(follow(kernel::current(), at!(TASK_NSPROXY)), at!(NSPROXY_MNT)) as u64;
     // SAFETY: not null, map values.
     unsafe {
         let question = &raw mut (*scratch).near;

@@ -9,8 +9,8 @@ use guard_common::limits::{NAME_MAX, PATH_MAX, POLICIES_PER_DOMAIN, WALK_STEPS};
 
 use crate::emit::{BEHIND, SLACK};
 use crate::hooks::{Approved, REMEMBERED};
-use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
-use crate::storage;
+use crate::kernel::{self, Ptr, at, count, follow, get, load, member, off, put, word};
+use crate::{storage, subject};
 
 /// Room in front of the path: the event's header is written right before it, aligned down.
 pub(crate) const HEAD: usize = 256;
@@ -186,7 +186,7 @@ impl Place {
     /// Where a `struct path` points.
     #[inline(always)]
     pub(crate) fn of_path(path: Ptr) -> Self {
-        Self { mount: follow(path, off!(PATH_MNT)), dentry: follow(path, off!(PATH_DENTRY)) }
+        Self { mount: follow(path, at!(PATH_MNT)), dentry: follow(path, at!(PATH_DENTRY)) }
     }
 
     /// Where an open file lies.
@@ -198,7 +198,7 @@ impl Place {
     /// A name in the directory that a `struct path` points to.
     #[inline(always)]
     pub(crate) fn in_directory(path: Ptr, dentry: Ptr) -> Self {
-        Self { mount: follow(path, off!(PATH_MNT)), dentry }
+        Self { mount: follow(path, at!(PATH_MNT)), dentry }
     }
 
     /// Address of the `struct mount` around the `struct vfsmount`.
@@ -211,7 +211,7 @@ impl Place {
     /// they go by memory, where they turn into numbers.
     #[inline(always)]
     pub(crate) fn aim(self, scratch: *mut Scratch) {
-        let root = load(self.mount, off!(VFSMOUNT_ROOT));
+        let root = load(self.mount, at!(VFSMOUNT_ROOT));
         aim(scratch, From { mount: self.mount_address(), root, dentry: self.dentry as u64 });
     }
 }
@@ -324,8 +324,8 @@ pub(crate) fn ended(code: u64) -> End {
 /// The sequence counts of renames (low half) and mounts (high half); odd while one is under way.
 #[inline(always)]
 pub(crate) fn sequences() -> u64 {
-    let renames = kernel::read_or_odd(off!(RENAME_LOCK));
-    let mounts = kernel::read_or_odd(off!(MOUNT_LOCK));
+    let renames = kernel::read_or_odd(word!(RENAME_LOCK));
+    let mounts = kernel::read_or_odd(word!(MOUNT_LOCK));
     u64::from(mounts) << 32 | u64::from(renames)
 }
 
@@ -395,7 +395,7 @@ extern "C" fn walk(scratch: *mut Scratch) -> u64 {
     }
     // The walk ended at a mount that is its own parent: the root of its namespace, or a mount of none.
     let Some(namespace) = kernel::read::<u64>(top + off!(MOUNT_NS)) else { return End::Fault as u64 };
-    let own = follow(follow(kernel::current(), off!(TASK_NSPROXY)), off!(NSPROXY_MNT)) as u64;
+    let own = subject::mounts(kernel::current());
     if namespace == own {
         root_itself(scratch, position);
         End::Done as u64

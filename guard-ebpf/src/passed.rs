@@ -9,7 +9,7 @@ use guard_common::decide::Decision;
 use guard_common::table::{self, Words};
 
 use crate::judge::Arena;
-use crate::kernel::{Ptr, follow, get, load, off, put};
+use crate::kernel::{Ptr, at, follow, get, load, put};
 use crate::maps::PASSED;
 use crate::object::Scratch;
 use crate::subject::Subject;
@@ -113,8 +113,8 @@ pub(crate) struct Passed {
 fn key(subject: Subject, action: Action, inode: Ptr) -> Passed {
     Passed {
         session: subject.session,
-        ino: load(inode, off!(INODE_INO)),
-        dev: load(follow(inode, off!(INODE_SB)), off!(SB_DEV)),
+        ino: load(inode, at!(INODE_INO)),
+        dev: load(follow(inode, at!(INODE_SB)), at!(SB_DEV)),
         domain: subject.domain,
         action: action as u64,
     }

@@ -7,7 +7,7 @@ use guard_common::table::{self, Words};
 use crate::address::Key;
 use crate::judge::Arena;
 use crate::kernel::{add, get, put};
-use crate::maps::{CLOSED, DOWN, GATEWAYS, Map, SPENT};
+use crate::maps::{CLOSED, DOWN, GATEWAYS, SPENT};
 
 /// What became of a packet's bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,10 +45,7 @@ pub(crate) fn spend(session: u64, limit: u64, length: u32) -> Spending {
     add(bytes, u64::from(length).wrapping_neg());
     // SAFETY: as above.
     unsafe { put(&raw mut (*spent).closed_at, limit) };
-    let any = CLOSED.get(&0);
-    if !any.is_null() {
-        put(any, 1);
-    }
+    CLOSED.happens();
     Spending::Closes
 }
 
@@ -65,14 +62,7 @@ pub(crate) fn overspend(session: u64, length: u32) {
 /// Has the session nothing left to send?
 #[inline(always)]
 pub(crate) fn is_spent(session: u64, limit: u64) -> bool {
-    limit != 0 && happened(&CLOSED) && look_up_spent(session, limit) != 0
-}
-
-/// Has it ever happened? Until then there is nothing to look up.
-#[inline(always)]
-fn happened<const KIND: usize, const ENTRIES: usize>(word: &Map<KIND, u32, u64, ENTRIES, 0>) -> bool {
-    let any = word.get(&0);
-    any.is_null() || get(any) != 0
+    limit != 0 && CLOSED.happened() && look_up_spent(session, limit) != 0
 }
 
 /// A function of its own, as the one below: its callers have no stack to spare for a key.
@@ -93,7 +83,7 @@ fn is_closed(spent: *const Spent, limit: u64) -> bool {
 /// daemon that has gone keeps nobody from a gateway that is back.
 #[inline(always)]
 pub(crate) fn is_down(key: Key) -> bool {
-    happened(&DOWN) && look_up_down(key.0[0], key.0[1], key.0[2]) != 0
+    DOWN.happened() && look_up_down(key.0[0], key.0[1], key.0[2]) != 0
 }
 
 #[inline(never)]

@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::{Label, Site};
 
 use crate::hooks::Pending;
-use crate::kernel::{self, Ptr, count, load, off};
+use crate::kernel::{self, Ptr, at, count, load, off};
 use crate::maps::{BLANK_EXEC, BLANK_SCRATCH, EXECS, LABELS, Map, SCRATCH, SPARE_EXECS, SPARE_SCRATCH};
 use crate::object::Scratch;
 
@@ -35,7 +35,7 @@ pub(crate) fn peek_label(task: Ptr, label: &mut Label) -> u64 {
 /// The address of a task's value in the storage map at that address; 0 if it has none.
 #[inline(always)]
 fn peek(task: Ptr, map: u64) -> u64 {
-    let storage: u64 = load(task, off!(TASK_BPF_STORAGE));
+    let storage: u64 = load(task, at!(TASK_BPF_STORAGE));
     if storage == 0 {
         return 0;
     }

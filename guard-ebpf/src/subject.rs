@@ -10,7 +10,7 @@ use guard_common::abi::{CgroupEntry, InodeKey, Label, LabelFlags, Site};
 use guard_common::limits::CGROUP_FILTER_BITS;
 
 use crate::confine;
-use crate::kernel::{self, Ptr, count, follow, load, member, off};
+use crate::kernel::{self, Ptr, at, count, follow, load, member, off, word};
 use crate::maps::{CGROUP_FILTER, CGROUPS, CONTROL, LABELS, LAUNCHERS};
 use crate::storage;
 
@@ -32,10 +32,18 @@ pub(crate) struct Subject {
 #[inline(always)]
 pub(crate) fn inside() -> Option<Subject> {
     let task = kernel::current();
-    if !may_be_inside(task) {
+    let mut label = MaybeUninit::uninit();
+    let own = if has_storage(task) { label_of(task) } else { ptr::null_mut() };
+    if !own.is_null() {
+        let label = label.as_mut_ptr();
+        // SAFETY: not null, a label in task storage.
+        unsafe { copy(&mut *label, own) };
+        // SAFETY: copied whole.
+        return counting(task, unsafe { &mut *label });
+    }
+    if !may_be_inside_by_others(task) {
         return None;
     }
-    let mut label = MaybeUninit::uninit();
     let label = no_label(&mut label);
     settled(&raw mut *label);
     counting(task, label)
@@ -44,7 +52,13 @@ pub(crate) fn inside() -> Option<Subject> {
 /// No false no.
 #[inline(always)]
 fn may_be_inside(task: Ptr) -> bool {
-    has_storage(task) || has_storage(leader(task)) || filter_hit(current_cgroup())
+    has_storage(task) || may_be_inside_by_others(task)
+}
+
+/// The same of a task that has no label of its own.
+#[inline(always)]
+fn may_be_inside_by_others(task: Ptr) -> bool {
+    has_storage(follow(kernel::loose(task), at!(TASK_GROUP_LEADER))) || filter_hit(current_cgroup())
 }
 
 /// The running task, if it has a label of its own that counts: for sleepable programs, whose verifier does
@@ -215,12 +229,30 @@ pub(crate) fn found_by_cgroup(task: Ptr, label: &Label) -> bool {
 
 #[inline(always)]
 pub(crate) fn leader(task: Ptr) -> Ptr {
-    follow(task, off!(TASK_GROUP_LEADER))
+    follow(task, at!(TASK_GROUP_LEADER))
+}
+
+/// When a task's process began, in nanoseconds of CLOCK_BOOTTIME.
+#[inline(always)]
+pub(crate) fn started(task: Ptr) -> u64 {
+    load(follow(kernel::loose(task), at!(TASK_GROUP_LEADER)), at!(TASK_START))
+}
+
+/// The process that a task's process comes from.
+#[inline(always)]
+pub(crate) fn parent(task: Ptr) -> u32 {
+    load(follow(kernel::loose(task), at!(TASK_REAL_PARENT)), at!(TASK_TGID))
+}
+
+/// The mount namespace of a task.
+#[inline(always)]
+pub(crate) fn mounts(task: Ptr) -> u64 {
+    follow(follow(kernel::loose(task), at!(TASK_NSPROXY)), at!(NSPROXY_MNT)) as u64
 }
 
 #[inline(always)]
 pub(crate) fn has_storage(task: Ptr) -> bool {
-    load::<u64>(task, off!(TASK_BPF_STORAGE)) != 0
+    load::<u64, _, _>(task, at!(TASK_BPF_STORAGE)) != 0
 }
 
 /// The id of the running task's cgroup. By the helper: the verifier of kernels up to 6.17 searches all types by name
@@ -234,36 +266,30 @@ pub(crate) fn current_cgroup() -> u64 {
 /// The id of a task's cgroup.
 #[inline(always)]
 pub(crate) fn cgroup_of(task: Ptr) -> u64 {
-    cgroup_id(follow(follow(task, off!(TASK_CGROUPS)), off!(CSS_SET_CGROUP)))
+    cgroup_id(follow(follow(kernel::loose(task), at!(TASK_CGROUPS)), at!(CSS_SET_CGROUP)))
 }
 
 #[inline(always)]
 pub(crate) fn cgroup_id(cgroup: Ptr) -> u64 {
-    load(follow(cgroup, off!(CGROUP_KN)), off!(KERNFS_ID))
+    load(follow(cgroup, at!(CGROUP_KN)), at!(KERNFS_ID))
 }
 
 #[inline(always)]
 fn filter_hit(cgroup: u64) -> bool {
-    let filter = CGROUP_FILTER.get(&0);
-    if filter.is_null() {
-        return true;
-    }
-    let bit = kernel::masked(cgroup, u64::from(CGROUP_FILTER_BITS) - 1);
-    // SAFETY: not null, and the index is below the array's length.
-    let word = unsafe { *filter.cast::<u64>().add((bit >> 6) as usize) };
-    word >> (bit & 63) & 1 != 0
+    kernel::get(filter_word(cgroup)) >> (cgroup & 63) & 1 != 0
+}
+
+/// The word of the filter with a cgroup's bit.
+#[inline(always)]
+fn filter_word(cgroup: u64) -> *mut u64 {
+    const BYTES: u64 = CGROUP_FILTER_BITS as u64 / 8;
+    CGROUP_FILTER.at_byte(kernel::masked(cgroup >> 3, BYTES - 8))
 }
 
 /// Adds a cgroup, and its bit first: an entry without its bit would be overlooked.
 #[inline(always)]
 pub(crate) fn add_cgroup(id: u64, entry: &CgroupEntry) {
-    let filter = CGROUP_FILTER.get(&0);
-    if !filter.is_null() {
-        let bit = kernel::masked(id, u64::from(CGROUP_FILTER_BITS) - 1);
-        // SAFETY: as in `filter_hit`.
-        let word = unsafe { filter.cast::<u64>().add((bit >> 6) as usize) };
-        kernel::or(word, 1 << (bit & 63));
-    }
+    kernel::or(filter_word(id), 1 << (id & 63));
     if CGROUPS.set(&id, entry) == 0 {
         count(Site::CgroupAdded);
     } else {
@@ -280,11 +306,11 @@ pub(crate) fn governed(cgroup: Ptr) -> *mut CgroupEntry {
         if !entry.is_null() {
             return entry;
         }
-        let parent = follow(member(at, off!(CGROUP_SELF)), off!(CSS_PARENT));
+        let parent = follow(member(at, off!(CGROUP_SELF)), at!(CSS_PARENT));
         if parent.is_null() {
             break;
         }
-        at = follow(parent, off!(CSS_CGROUP));
+        at = follow(parent, at!(CSS_CGROUP));
     }
     ptr::null_mut()
 }
@@ -294,25 +320,25 @@ pub(crate) fn governed(cgroup: Ptr) -> *mut CgroupEntry {
 pub(crate) fn is_daemon(task: Ptr) -> bool {
     let control = CONTROL.get(&0);
     // SAFETY: checked for null.
-    !control.is_null() && unsafe { (*control).daemon } == load::<u32>(task, off!(TASK_TGID))
+    !control.is_null() && unsafe { (*control).daemon } == load::<u32, _, _>(task, at!(TASK_TGID))
 }
 
 /// Does the task run a program that prepares services?
 #[inline(always)]
 pub(crate) fn runs_launcher(task: Ptr) -> bool {
-    let mm = follow(task, off!(TASK_MM));
+    let mm = follow(kernel::loose(task), at!(TASK_MM));
     if mm.is_null() {
         return false;
     }
-    let file = follow(mm, off!(MM_EXE_FILE));
-    !file.is_null() && is_launcher(follow(file, off!(FILE_INODE)))
+    let file = follow(mm, at!(MM_EXE_FILE));
+    !file.is_null() && is_launcher(follow(file, at!(FILE_INODE)))
 }
 
 /// Are the task's mounts those of the host's first process?
 #[inline(always)]
 pub(crate) fn has_hosts_mounts(task: Ptr) -> bool {
-    let own = follow(follow(task, off!(TASK_NSPROXY)), off!(NSPROXY_MNT)) as u64;
-    kernel::read::<u64>(off!(INIT_NSPROXY).wrapping_add(off!(NSPROXY_MNT))) == Some(own)
+    let own = mounts(task);
+    kernel::read::<u64>(word!(INIT_NSPROXY).wrapping_add(off!(NSPROXY_MNT))) == Some(own)
 }
 
 /// Is this inode a program that prepares services?
@@ -321,11 +347,11 @@ pub(crate) fn is_launcher(inode: Ptr) -> bool {
     if inode.is_null() {
         return false;
     }
-    let sb = follow(inode, off!(INODE_SB));
+    let sb = follow(inode, at!(INODE_SB));
     let key = if is_sealed(inode, sb) {
-        InodeKey { ino: load(inode, off!(INODE_SIZE)), dev: InodeKey::COPY, _pad: 0 }
+        InodeKey { ino: load(inode, at!(INODE_SIZE)), dev: InodeKey::COPY, _pad: 0 }
     } else {
-        InodeKey { ino: load(inode, off!(INODE_INO)), dev: load(sb, off!(SB_DEV)), _pad: 0 }
+        InodeKey { ino: load(inode, at!(INODE_INO)), dev: load(sb, at!(SB_DEV)), _pad: 0 }
     };
     !LAUNCHERS.get(&key).is_null()
 }
@@ -338,12 +364,14 @@ fn is_sealed(inode: Ptr, sb: Ptr) -> bool {
     const TMPFS: u64 = 0x0102_1994;
     /// F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW and F_SEAL_WRITE.
     const SEALED: u32 = 0xf;
-    if load::<u64>(sb, off!(SB_MAGIC)) != TMPFS || off!(SHMEM_SEALS) == ABSENT || off!(SHMEM_INODE) == ABSENT
+    if load::<u64, _, _>(sb, at!(SB_MAGIC)) != TMPFS
+        || off!(SHMEM_SEALS) == ABSENT
+        || off!(SHMEM_INODE) == ABSENT
     {
         return false;
     }
     let seals = (inode as u64).wrapping_sub(off!(SHMEM_INODE)).wrapping_add(off!(SHMEM_SEALS));
-    load::<u32>(inode, off!(INODE_UID)) == 0
+    load::<u32, _, _>(inode, at!(INODE_UID)) == 0
         && kernel::read::<u32>(seals).is_some_and(|seals| seals & SEALED == SEALED)
 }
 
@@ -362,7 +390,8 @@ pub(crate) fn maybe_governed(task: Ptr) -> bool {
 /// Does the task act with credentials other than its own?
 #[inline(always)]
 pub(crate) fn borrows_credentials(task: Ptr) -> bool {
-    follow(task, off!(TASK_CRED)) as u64 != follow(task, off!(TASK_REAL_CRED)) as u64
+    follow(kernel::loose(task), at!(TASK_CRED)) as u64
+        != follow(kernel::loose(task), at!(TASK_REAL_CRED)) as u64
 }
 
 /// Does the kernel itself act, with credentials that it lent the task for the time? A stacked file system does
@@ -375,6 +404,6 @@ pub(crate) fn lent_by_kernel(task: Ptr) -> bool {
     /// `PF_IO_WORKER`, include/linux/sched.h.
     const IO_WORKER: u32 = 0x10;
     borrows_credentials(task)
-        && load::<u32>(task, off!(TASK_FLAGS)) & IO_WORKER == 0
-        && (off!(TASK_IO_URING) == ABSENT || follow(task, off!(TASK_IO_URING)).is_null())
+        && load::<u32, _, _>(task, at!(TASK_FLAGS)) & IO_WORKER == 0
+        && (off!(TASK_IO_URING) == ABSENT || follow(kernel::loose(task), at!(TASK_IO_URING)).is_null())
 }

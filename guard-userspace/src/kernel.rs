@@ -4,6 +4,7 @@ mod ask;
 mod attach;
 pub mod btf;
 mod checks;
+mod facts;
 mod govern;
 mod holds;
 pub mod hooks;
@@ -16,6 +17,7 @@ mod symbols;
 mod why;
 
 pub use ask::Asker;
+pub use facts::FactError;
 pub use govern::Governed;
 pub use holds::go_on;
 pub use hooks::Tier;

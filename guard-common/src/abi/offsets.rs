@@ -1,5 +1,5 @@
-//! Where members of kernel structures lie: read from the running kernel's BTF by the loader, injected into
-//! read-only words of the programs. One list; the BPF crate makes its statics from it, the loader its look-ups.
+//! Where members of kernel structures lie: read from the running kernel's BTF by the loader, which writes them into the
+//! instructions that need them. One list; the BPF crate names its loads by it, the loader its look-ups.
 
 /// Calls `$then!` with the list of `NAME "struct" "member" need;` entries. `required` members stop the load
 /// with an error that names them; `optional` ones read as [`ABSENT`].
@@ -118,9 +118,16 @@ macro_rules! kernel_offsets {
     };
 }
 
-/// A member of one bit: `sk_kern_sock` of `struct sock`, set on the kernel's own sockets. The word holds its
-/// place in bits.
+/// A member of one bit: `sk_kern_sock` of `struct sock`, set on the kernel's own sockets.
 pub const SOCK_KERNEL_BIT: (&str, &str) = ("sock", "sk_kern_sock");
+
+/// A move of this immediate, to which a fact's number is added, is replaced by a move of the fact. First half: a number
+/// that no program computes with. A call of it becomes one of the kernel's function that the fact says.
+pub const VALUE: u32 = 0x5d1a_0000;
+/// A load this far behind its pointer, to which a fact's number times [`MEMBER_STRIDE`] is added, becomes one at the
+/// place that the fact says, and as much further on as is left of the stride. No map's value is as large as that.
+pub const MEMBER: u32 = 0x6000;
+pub const MEMBER_STRIDE: u32 = 32;
 
 /// What an optional member reads as on a kernel that has not got it.
 pub const ABSENT: u64 = u64::MAX;
@@ -136,21 +143,40 @@ pub const MOUNT_LOCK: &str = "mount_lock";
 pub const STORAGE_LOCK: &str = "bpf_task_storage_busy";
 pub const STORAGE_LOCKLESS: &str = "bpf_task_storage_get_recur";
 /// Members that are read where it can.
-pub const STORAGE_MEMBERS: &[&str] = &[
-    "LOCAL_STORAGE_LIST",
-    "STORAGE_ELEM_NODE",
-    "STORAGE_ELEM_DATA",
-    "STORAGE_DATA_MAP",
-    "STORAGE_DATA_BYTES",
+pub const STORAGE_MEMBERS: &[Fact] = &[
+    Fact::LOCAL_STORAGE_LIST,
+    Fact::STORAGE_ELEM_NODE,
+    Fact::STORAGE_ELEM_DATA,
+    Fact::STORAGE_DATA_MAP,
+    Fact::STORAGE_DATA_BYTES,
 ];
 
 macro_rules! table {
     ($($name:ident $of:literal $member:literal $need:ident;)*) => {
+        /// What the loader writes into instructions: where each member lies, and what else it finds out.
+        #[allow(non_camel_case_types, reason = "named as in the programs")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Fact {
+            $($name,)*
+            /// The byte of `struct sock` with the bit that is set on the kernel's own sockets.
+            SOCK_KERNEL_BYTE,
+            /// That bit.
+            SOCK_KERNEL_MASK,
+            /// 1 where `inode_setattr` has an argument in front of the dentry.
+            SETATTR_SHIFT,
+            /// 1 where a look into task storage can fail because another task is in it.
+            STORAGE_BUSY,
+            /// The kernel function that casts a pointer, [`ABSENT`] where it has none.
+            CAST,
+            /// The type of a task.
+            TASK_TYPE,
+        }
+
         /// One member of a kernel structure that the programs read.
         #[derive(Clone, Copy, Debug)]
         pub struct Member {
-            /// The read-only word of the programs that takes the offset.
-            pub global: &'static str,
+            pub fact: Fact,
             pub of: &'static str,
             pub member: &'static str,
             pub required: bool,
@@ -158,7 +184,7 @@ macro_rules! table {
 
         /// Every member, for the loader.
         pub const MEMBERS: &[Member] = &[$(
-            Member { global: stringify!($name), of: $of, member: $member, required: need!($need) },
+            Member { fact: Fact::$name, of: $of, member: $member, required: need!($need) },
         )*];
     };
 }
@@ -171,6 +197,9 @@ macro_rules! need {
     };
 }
 kernel_offsets!(table);
+
+/// An instruction has fifteen bits for a place.
+const _: () = assert!(MEMBER + (Fact::TASK_TYPE as u32 + 1) * MEMBER_STRIDE <= 1 << 15);
 
 /// Pairs that the programs read with one access, so they must be adjacent; asserted at load.
 pub const ADJACENT: &[(&str, &str, &str)] =

@@ -22,7 +22,7 @@ use crate::confine;
 use crate::hold;
 use crate::hooks::{DECIDED, EPERM, life, pack, returned, settle};
 use crate::judge::{self, Arena};
-use crate::kernel::{self, Ptr, count, follow, get, load, off, put};
+use crate::kernel::{self, Ptr, at, count, follow, get, load, put};
 use crate::object::{self, End, Place, Scratch};
 use crate::storage;
 use crate::subject::{self, Subject};
@@ -87,7 +87,7 @@ pub(crate) fn expect(subject: Subject, bprm: Ptr) -> i32 {
         count(Site::ScratchFailed);
         return returned(1);
     }
-    if !note(scratch, pending, u64::from(load::<u32>(bprm, off!(BPRM_ARGC)))) {
+    if !note(scratch, pending, u64::from(load::<u32, _, _>(bprm, at!(BPRM_ARGC)))) {
         return returned(1);
     }
     // SAFETY: not null, map values.
@@ -183,7 +183,7 @@ fn judge_argv(subject: Subject, bprm: Ptr, pending: *mut Pending, asked: bool) -
     if scratch.is_null() {
         return 1;
     }
-    let at = Place::of_file(follow(bprm, off!(BPRM_FILE)));
+    let at = Place::of_file(follow(bprm, at!(BPRM_FILE)));
     let end = {
         at.aim(scratch);
         object::spell(scratch)
@@ -260,7 +260,7 @@ pub(crate) fn judge_words(arena: Arena, scratch: *mut Scratch, ask: *mut Ask) ->
 /// Reads the new image's argv: the strings lie one after the other below `bprm->exec`.
 #[inline(always)]
 fn read_argv(bprm: Ptr, pending: *mut Pending) -> bool {
-    let (from, end): (u64, u64) = (load(bprm, off!(BPRM_P)), load(bprm, off!(BPRM_EXEC)));
+    let (from, end): (u64, u64) = (load(bprm, at!(BPRM_P)), load(bprm, at!(BPRM_EXEC)));
     let mut length = end.wrapping_sub(from);
     if length > ARGV as u64 {
         length = ARGV as u64;
@@ -268,7 +268,7 @@ fn read_argv(bprm: Ptr, pending: *mut Pending) -> bool {
     // SAFETY: a map value, which has room for `length` bytes.
     let failed = unsafe {
         put(&raw mut (*pending).length, length);
-        put(&raw mut (*pending).words, u64::from(load::<u32>(bprm, off!(BPRM_ARGC))));
+        put(&raw mut (*pending).words, u64::from(load::<u32, _, _>(bprm, at!(BPRM_ARGC))));
         helpers::bpf_copy_from_user((&raw mut (*pending).bytes).cast(), length as u32, from as *const c_void)
     };
     failed == 0

@@ -5,7 +5,7 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{BoundaryItem, CAPS_LENT, Op};
 
 use crate::hooks::{boundary, capability};
-use crate::kernel::{self, Ptr, follow, off};
+use crate::kernel::{self, Ptr, at, follow};
 use crate::subject;
 
 #[inline(always)]
@@ -84,7 +84,7 @@ refusals! {
 #[lsm(hook = "key_alloc")]
 pub(crate) fn key_alloc(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
-    let name = follow(follow(ctx.arg::<Ptr>(0), off!(KEY_TYPE)), off!(KEY_TYPE_NAME));
+    let name = follow(follow(ctx.arg::<Ptr>(0), at!(KEY_TYPE)), at!(KEY_TYPE_NAME));
     // Keys of these types are only ever made of the caller's own bytes; others call a helper program.
     match kernel::read::<[u8; 8]>(name as u64) {
         Some([b'u', b's', b'e', b'r', 0, ..] | [b'l', b'o', b'g', b'o', b'n', 0, ..]) => 0,

@@ -7,7 +7,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use guard_common::abi::{CgroupEntry, Site, Spent};
 
 use crate::hooks::life;
-use crate::kernel::{Ptr, count, follow, member, off};
+use crate::kernel::{self, Ptr, at, count, follow, member, off};
 use crate::maps::{CGROUPS, SPENT};
 use crate::subject;
 
@@ -20,10 +20,10 @@ pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     let cgroup: Ptr = ctx.arg(0);
     let path: *const u8 = ctx.arg(1);
     let id = subject::cgroup_id(cgroup);
-    let parent = follow(member(cgroup, off!(CGROUP_SELF)), off!(CSS_PARENT));
+    let parent = follow(member(cgroup, off!(CGROUP_SELF)), at!(CSS_PARENT));
     let mut entry = CgroupEntry { domain: 0, _pad: 0, session: id };
     if !parent.is_null() {
-        let above = CGROUPS.get(&subject::cgroup_id(follow(parent, off!(CSS_CGROUP))));
+        let above = CGROUPS.get(&subject::cgroup_id(follow(parent, at!(CSS_CGROUP))));
         if !above.is_null() {
             // SAFETY: not null, an entry of the map.
             let above = unsafe { *above };
@@ -71,7 +71,7 @@ pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
     if life::forked(task, flags) || !subject::maybe_governed(task) {
         return 0;
     }
-    arrive(task, follow(follow(task, off!(TASK_CGROUPS)), off!(CSS_SET_CGROUP)));
+    arrive(task, follow(follow(kernel::loose(task), at!(TASK_CGROUPS)), at!(CSS_SET_CGROUP)));
     0
 }
 

@@ -5,7 +5,7 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, LabelFlags, Op, Site};
 
 use crate::hooks::{ARGV_FIRST, ASK_ARGV, argv, question, returned};
-use crate::kernel::{self, Ptr, count, follow, off};
+use crate::kernel::{self, Ptr, at, count, follow};
 use crate::object::{self, Place};
 use crate::{confine, hold, passed, subject};
 
@@ -27,7 +27,7 @@ pub(crate) fn bprm_creds_for_exec(ctx: LsmContext) -> i32 {
     }
     if now.flags & LabelFlags::PENDING != 0
         && !(subject::has_hosts_mounts(task)
-            && subject::is_launcher(follow(follow(bprm, off!(BPRM_FILE)), off!(FILE_INODE))))
+            && subject::is_launcher(follow(follow(bprm, at!(BPRM_FILE)), at!(FILE_INODE))))
     {
         let label = subject::label_of(task);
         if label.is_null() {
@@ -54,7 +54,7 @@ pub(crate) fn bprm_creds_for_exec(ctx: LsmContext) -> i32 {
 pub(crate) fn bprm_check_security(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
     let bprm: Ptr = ctx.arg(0);
-    let at = Place::of_file(follow(bprm, off!(BPRM_FILE)));
+    let at = Place::of_file(follow(bprm, at!(BPRM_FILE)));
     let answer = question(subject, Action::Exec, Op::Exec, at, ARGV_FIRST);
     if answer == ASK_ARGV {
         return argv::ask(subject, bprm);

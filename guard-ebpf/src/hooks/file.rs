@@ -5,7 +5,7 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, BoundaryItem, Op};
 
 use crate::hooks::{NO_HOLD, boundary, place, question, returned};
-use crate::kernel::{self, Ptr, follow, load, off};
+use crate::kernel::{self, Ptr, at, follow, load, off};
 use crate::object::{self, Place};
 use crate::passed;
 use crate::subject::{self, Subject};
@@ -27,13 +27,13 @@ const S_IFSOCK: u16 = 0o140_000;
 pub(crate) fn file_open(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
     let file: Ptr = ctx.arg(0);
-    let mode: u32 = load(file, off!(FILE_MODE));
-    let flags: u32 = load(file, off!(FILE_FLAGS));
+    let mode: u32 = load(file, at!(FILE_MODE));
+    let flags: u32 = load(file, at!(FILE_FLAGS));
     if flags & FMODE_EXEC != 0 || is_backing(subject, file) {
         return 0;
     }
     let writes = mode & FMODE_WRITE != 0 || flags & O_TRUNC != 0;
-    let refused = device(subject, follow(file, off!(FILE_INODE)));
+    let refused = device(subject, follow(file, at!(FILE_INODE)));
     if refused != 0 {
         return refused;
     }
@@ -42,7 +42,7 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
     let more = if mode & FMODE_CREATED == 0 { 0 } else { NO_HOLD };
     let refused = returned(question(subject, action, Op::Open, Place::of_file(file), more));
     if refused == 0 {
-        passed::opened(object::scratch(subject.task), subject, action, follow(file, off!(FILE_INODE)));
+        passed::opened(object::scratch(subject.task), subject, action, follow(file, at!(FILE_INODE)));
     }
     refused
 }
@@ -61,9 +61,9 @@ pub(super) fn is_backing(subject: Subject, file: Ptr) -> bool {
 /// Devices other than those every program uses.
 #[inline(always)]
 fn device(subject: Subject, inode: Ptr) -> i32 {
-    let kind = load::<u16>(inode, off!(INODE_MODE)) & S_IFMT;
-    if kind == S_IFBLK || kind == S_IFCHR && !harmless(load(inode, off!(INODE_RDEV))) {
-        return boundary(subject, BoundaryItem::Devices, Op::Open, load(inode, off!(INODE_RDEV)));
+    let kind = load::<u16, _, _>(inode, at!(INODE_MODE)) & S_IFMT;
+    if kind == S_IFBLK || kind == S_IFCHR && !harmless(load(inode, at!(INODE_RDEV))) {
+        return boundary(subject, BoundaryItem::Devices, Op::Open, load(inode, at!(INODE_RDEV)));
     }
     0
 }
@@ -84,16 +84,16 @@ fn harmless(rdev: u32) -> bool {
 pub(crate) fn file_receive(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
     let file: Ptr = ctx.arg(0);
-    if load::<u16>(follow(file, off!(FILE_INODE)), off!(INODE_MODE)) & S_IFMT == S_IFSOCK {
+    if load::<u16, _, _>(follow(file, at!(FILE_INODE)), at!(INODE_MODE)) & S_IFMT == S_IFSOCK {
         return super::unix::received(subject, file);
     }
-    let writes = load::<u32>(file, off!(FILE_MODE)) & FMODE_WRITE != 0;
-    let refused = device(subject, follow(file, off!(FILE_INODE)));
+    let writes = load::<u32, _, _>(file, at!(FILE_MODE)) & FMODE_WRITE != 0;
+    let refused = device(subject, follow(file, at!(FILE_INODE)));
     if refused != 0 {
         return refused;
     }
     let action = if writes { Action::Write } else { Action::Read };
-    if passed::is_open(subject, action, follow(file, off!(FILE_INODE))) {
+    if passed::is_open(subject, action, follow(file, at!(FILE_INODE))) {
         return 0;
     }
     place(subject, action, Op::Receive, Place::of_file(file))

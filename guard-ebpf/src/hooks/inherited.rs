@@ -9,7 +9,7 @@ use guard_common::table::{self, Words};
 use crate::hooks::file::is_backing;
 use crate::hooks::place;
 use crate::judge::Arena;
-use crate::kernel::{self, Ptr, follow, get, load, off, put};
+use crate::kernel::{self, Ptr, at, follow, get, load, off, put};
 use crate::object::{self, Place, Scratch};
 use crate::{passed, subject};
 
@@ -45,8 +45,8 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
         return 0;
     }
     let file: Ptr = ctx.arg(0);
-    let inode = follow(file, off!(FILE_INODE));
-    let kind = load::<u16>(inode, off!(INODE_MODE)) & S_IFMT;
+    let inode = follow(file, at!(FILE_INODE));
+    let kind = load::<u16, _, _>(inode, at!(INODE_MODE)) & S_IFMT;
     if kind == S_IFSOCK && off!(PROTOCOL_SENDPAGE) != ABSENT {
         return super::net::written(file);
     }
@@ -67,7 +67,7 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
         return -crate::hooks::EPERM;
     }
     let at = Place::of_file(file);
-    let number: u64 = load(inode, off!(INODE_INO));
+    let number: u64 = load(inode, at!(INODE_INO));
     let now = Approved {
         dentry: at.dentry as u64,
         inode: number,

@@ -4,8 +4,7 @@ use guard_common::abi::offsets::ABSENT;
 use guard_common::abi::{Action, BoundaryItem, Reason};
 
 use crate::hooks::judge_boundary;
-use crate::kernel::{self, Ptr, follow, load, off};
-use crate::subject;
+use crate::kernel::{self, Ptr, at, follow, load, off};
 
 const PROCFS: u64 = 0x9fa0;
 
@@ -20,8 +19,8 @@ pub(crate) fn judge(task: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
 /// What a change of this file would be.
 #[inline(always)]
 fn of(task: Ptr, dentry: Ptr) -> Option<BoundaryItem> {
-    let sb = follow(dentry, off!(DENTRY_SB));
-    match load::<u64>(sb, off!(SB_MAGIC)) {
+    let sb = follow(dentry, at!(DENTRY_SB));
+    match load::<u64, _, _>(sb, at!(SB_MAGIC)) {
         // cgroup2, cgroup
         0x6367_7270 | 0x0027_e0eb => Some(BoundaryItem::Cgroups),
         // sysfs, debugfs, tracefs, securityfs, configfs, efivarfs, selinuxfs, binfmt_misc
@@ -47,10 +46,10 @@ fn process_file(task: Ptr, dentry: Ptr, sb: Ptr) -> Option<BoundaryItem> {
 
 #[inline(always)]
 fn below_a_process(dentry: Ptr, sb: Ptr) -> bool {
-    let root = follow(sb, off!(SB_ROOT)) as u64;
+    let root = follow(sb, at!(SB_ROOT)) as u64;
     let mut at = dentry;
     for _ in 0..8 {
-        let parent = follow(at, off!(DENTRY_PARENT));
+        let parent = follow(at, at!(DENTRY_PARENT));
         if parent as u64 == root {
             return kernel::read::<u8>(name_at(at)).is_some_and(|first| first.is_ascii_digit());
         }
@@ -63,20 +62,21 @@ fn below_a_process(dentry: Ptr, sb: Ptr) -> bool {
 /// would mean another task in another process namespace.
 #[inline(always)]
 fn own(task: Ptr, dentry: Ptr) -> bool {
-    let inode = follow(dentry, off!(DENTRY_INODE));
+    let inode = follow(dentry, at!(DENTRY_INODE));
     if inode.is_null() || off!(PROC_INODE_PID) == ABSENT {
         return false;
     }
     let of = inode as u64 - off!(PROC_INODE_VFS);
     let Some(whose) = kernel::read::<u64>(of + off!(PROC_INODE_PID)) else { return false };
     whose != 0
-        && (whose == follow(task, off!(TASK_THREAD_PID)) as u64
-            || whose == follow(subject::leader(task), off!(TASK_THREAD_PID)) as u64)
+        && (whose == follow(kernel::loose(task), at!(TASK_THREAD_PID)) as u64
+            || whose
+                == follow(follow(kernel::loose(task), at!(TASK_GROUP_LEADER)), at!(TASK_THREAD_PID)) as u64)
 }
 
 #[inline(always)]
 fn name_at(dentry: Ptr) -> u64 {
-    load(dentry, off!(DENTRY_NAME) + 8)
+    load(dentry, at!(DENTRY_NAME, 8))
 }
 
 #[inline(always)]

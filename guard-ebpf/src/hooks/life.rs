@@ -14,7 +14,7 @@ use guard_common::table::{self, Answer, Words as _};
 use crate::emit::{self, Process, TAIL, What, emit};
 use crate::hold;
 use crate::judge::Arena;
-use crate::kernel::{self, Ptr, follow, get, load, off, put};
+use crate::kernel::{self, Ptr, at, follow, get, load, put};
 use crate::object::{self, End, HEAD, Place, Scratch};
 use crate::storage;
 use crate::subject;
@@ -33,13 +33,13 @@ pub(crate) fn became(task: Ptr, bprm: Ptr, domain: u64, session: u64) -> u64 {
     if scratch.is_null() {
         return 0;
     }
-    let at = Place::of_file(follow(bprm, off!(BPRM_FILE)));
+    let at = Place::of_file(follow(bprm, at!(BPRM_FILE)));
     at.aim(scratch);
     let end = object::spell_again(scratch);
     if object::ended(end) != End::Done {
         emit::no_object(scratch);
     }
-    let argc = u64::from(load::<u32>(bprm, off!(BPRM_ARGC)));
+    let argc = u64::from(load::<u32, _, _>(bprm, at!(BPRM_ARGC)));
     let length = read_argv(scratch, bprm, argc);
     let what = What {
         session,
@@ -72,7 +72,7 @@ fn argv_length(scratch: *mut Scratch) -> *const u64 {
 /// Copies argv behind the path's end and a NUL. Gives its length, or 0 if it does not end in what is read.
 #[inline(always)]
 fn read_argv(scratch: *mut Scratch, bprm: Ptr, argc: u64) -> u64 {
-    let (from, end): (u64, u64) = (load(bprm, off!(BPRM_P)), load(bprm, off!(BPRM_EXEC)));
+    let (from, end): (u64, u64) = (load(bprm, at!(BPRM_P)), load(bprm, at!(BPRM_EXEC)));
     let mut length = end.wrapping_sub(from);
     if length > ARGV {
         length = ARGV;
@@ -134,9 +134,9 @@ pub(crate) fn forked(child: Ptr, flags: u64) -> bool {
     }
     if flags & CLONE_THREAD == 0 && counts(label) {
         let parent = if flags & CLONE_PARENT == 0 {
-            load(kernel::current(), off!(TASK_TGID))
+            load(kernel::current(), at!(TASK_TGID))
         } else {
-            load(follow(child, off!(TASK_REAL_PARENT)), off!(TASK_TGID))
+            subject::parent(child)
         };
         emit::emit_process(EventKind::Enter, Op::Fork, label, Process { task: child, parent }, 0);
     }
@@ -146,7 +146,7 @@ pub(crate) fn forked(child: Ptr, flags: u64) -> bool {
 /// Tells of a process that has just been labelled.
 #[inline(always)]
 pub(crate) fn entered(task: Ptr, label: &Label) {
-    let parent = load(follow(task, off!(TASK_REAL_PARENT)), off!(TASK_TGID));
+    let parent = subject::parent(task);
     emit::emit_process(EventKind::Enter, Op::Other, label, Process { task, parent }, 0);
 }
 
@@ -166,7 +166,7 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     }
     storage::give_back(task);
     // Not the last thread. Two that go together may both be the last; the reader of the events knows.
-    if load::<u32>(follow(task, off!(TASK_SIGNAL)), off!(SIGNAL_LIVE)) != 0 {
+    if load::<u32, _, _>(follow(kernel::loose(task), at!(TASK_SIGNAL)), at!(SIGNAL_LIVE)) != 0 {
         return 0;
     }
     let mut label = MaybeUninit::uninit();
@@ -175,8 +175,8 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     if counts(label) {
-        let parent = load(follow(task, off!(TASK_REAL_PARENT)), off!(TASK_TGID));
-        let status = u64::from(load::<u32>(task, off!(TASK_EXIT_CODE)));
+        let parent = subject::parent(task);
+        let status = u64::from(load::<u32, _, _>(task, at!(TASK_EXIT_CODE)));
         emit::emit_process(EventKind::Exit, Op::None, label, Process { task, parent }, status);
     }
     0

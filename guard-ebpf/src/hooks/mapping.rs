@@ -5,7 +5,7 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, Op};
 
 use crate::hooks::place;
-use crate::kernel::{Ptr, follow, load, off};
+use crate::kernel::{self, Ptr, at, follow, load};
 use crate::object::Place;
 use crate::{passed, subject};
 
@@ -33,8 +33,8 @@ pub(crate) fn mmap_file(ctx: LsmContext) -> i32 {
     }
     // A shared mapping of a writable file can be made writable at any time, and no write is ever seen.
     if shared
-        && load::<u32>(file, off!(FILE_MODE)) & FMODE_WRITE != 0
-        && !passed::is_open(subject, Action::Write, follow(file, off!(FILE_INODE)))
+        && load::<u32, _, _>(file, at!(FILE_MODE)) & FMODE_WRITE != 0
+        && !passed::is_open(subject, Action::Write, follow(file, at!(FILE_INODE)))
     {
         return place(subject, Action::Write, Op::Mmap, Place::of_file(file));
     }
@@ -51,8 +51,9 @@ pub(crate) fn file_mprotect(ctx: LsmContext) -> i32 {
         return 0;
     }
     let Some(subject) = subject::inside() else { return 0 };
-    let file = follow(vma, off!(VMA_FILE));
-    if file.is_null() || load::<u64>(vma, off!(VMA_FLAGS)) & VM_EXEC != 0 || is_image(subject.task, file) {
+    let file = follow(vma, at!(VMA_FILE));
+    if file.is_null() || load::<u64, _, _>(vma, at!(VMA_FLAGS)) & VM_EXEC != 0 || is_image(subject.task, file)
+    {
         return 0;
     }
     place(subject, Action::Load, Op::Mprotect, Place::of_file(file))
@@ -61,10 +62,10 @@ pub(crate) fn file_mprotect(ctx: LsmContext) -> i32 {
 /// Is this the file that the task runs? Exec has decided on that.
 #[inline(always)]
 fn is_image(task: Ptr, file: Ptr) -> bool {
-    let mm = follow(task, off!(TASK_MM));
+    let mm = follow(kernel::loose(task), at!(TASK_MM));
     if mm.is_null() {
         return false;
     }
-    let image = follow(mm, off!(MM_EXE_FILE));
-    !image.is_null() && follow(image, off!(FILE_INODE)) as u64 == follow(file, off!(FILE_INODE)) as u64
+    let image = follow(mm, at!(MM_EXE_FILE));
+    !image.is_null() && follow(image, at!(FILE_INODE)) as u64 == follow(file, at!(FILE_INODE)) as u64
 }

@@ -10,7 +10,7 @@ use guard_common::abi::offsets::ABSENT;
 use guard_common::abi::{Action, BoundaryItem, Op, Reason, Site};
 
 use crate::hooks::{PART, boundary, decide_spelt, knobs, pack, place, returned, settle};
-use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
+use crate::kernel::{self, Ptr, at, count, follow, get, load, member, off, put};
 use crate::object::{self, From, Place, Scratch};
 use crate::subject::{self, Subject};
 use crate::{hold, passed};
@@ -34,7 +34,7 @@ pub(crate) fn inode_setattr(ctx: LsmContext) -> i32 {
     // there are two arguments the third slot is the return value so far.
     let (zeroth, first, second): (Ptr, Ptr, Ptr) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     let (dentry, attributes) = if off!(SETATTR_SHIFT) == 1 { (first, second) } else { (zeroth, first) };
-    let valid: u32 = load(attributes, off!(IATTR_VALID));
+    let valid: u32 = load(attributes, at!(IATTR_VALID));
     if valid & (ATTR_MODE | ATTR_UID | ATTR_GID | ATTR_SIZE) != 0 || valid & (ATTR_ATIME | ATTR_MTIME) == 0 {
         return 0;
     }
@@ -151,9 +151,9 @@ fn judge_dentry(task: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
         return refused;
     }
     passed::forget(scratch);
-    let sb = follow(dentry, off!(DENTRY_SB));
+    let sb = follow(dentry, at!(DENTRY_SB));
     let list = member(sb, off!(SB_MOUNTS)) as u64;
-    let namespace = follow(follow(task, off!(TASK_NSPROXY)), off!(NSPROXY_MNT)) as u64;
+    let namespace = subject::mounts(task);
     let mut search = Search { scratch, dentry: dentry as u64, case, session };
     // SAFETY: a map value.
     unsafe {

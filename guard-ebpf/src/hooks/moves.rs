@@ -14,7 +14,7 @@ use guard_common::table::{self, Words};
 
 use crate::hooks::{pack, returned, settle};
 use crate::judge::{self, Arena, weigh};
-use crate::kernel::{self, Ptr, follow, get, load, off, put};
+use crate::kernel::{self, Ptr, at, follow, get, load, put};
 use crate::object::{self, End, Place, RESIDUALS, Scratch};
 use crate::subject::Subject;
 
@@ -43,8 +43,8 @@ pub(crate) fn regoverned(subject: Subject, op: Op, old: Place, new: Place) -> i3
 
 #[inline(always)]
 fn is_directory(dentry: Ptr) -> bool {
-    let inode = follow(dentry, off!(DENTRY_INODE));
-    !inode.is_null() && load::<u16>(inode, off!(INODE_MODE)) & S_IFMT == S_IFDIR
+    let inode = follow(dentry, at!(DENTRY_INODE));
+    !inode.is_null() && load::<u16, _, _>(inode, at!(INODE_MODE)) & S_IFMT == S_IFDIR
 }
 
 /// Looks at one of the two names: a directory's states are kept, of a file the answer for reading is given.

@@ -10,7 +10,7 @@ use super::unix;
 use super::{EPERM, boundary};
 use crate::address::{self, Kind, Spelt};
 use crate::approval::How;
-use crate::kernel::{Ptr, follow, load, off};
+use crate::kernel::{Ptr, at, follow, load};
 use crate::object;
 use crate::subject::{self, Subject};
 
@@ -46,8 +46,8 @@ pub(super) fn detail(family: u32, kind: u32, protocol: u32) -> u32 {
 /// A socket that is there but should not be: it was made before the label, inherited or received.
 #[inline(always)]
 pub(super) fn odd(subject: Subject, op: Op, sk: Ptr) -> i32 {
-    let family: u16 = load(sk, off!(SOCK_FAMILY));
-    let (kind, protocol): (u16, u16) = (load(sk, off!(SOCK_TYPE)), load(sk, off!(SOCK_PROTOCOL)));
+    let family: u16 = load(sk, at!(SOCK_FAMILY));
+    let (kind, protocol): (u16, u16) = (load(sk, at!(SOCK_TYPE)), load(sk, at!(SOCK_PROTOCOL)));
     let detail = detail(family.into(), kind.into(), protocol.into());
     boundary(subject, BoundaryItem::SocketFamilies, op, detail)
 }
@@ -56,7 +56,7 @@ pub(super) fn odd(subject: Subject, op: Op, sk: Ptr) -> i32 {
 #[lsm(hook = "socket_connect")]
 pub(crate) fn socket_connect(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
-    let sk = follow(ctx.arg(0), off!(SOCKET_SK));
+    let sk = follow(ctx.arg(0), at!(SOCKET_SK));
     let (address, length): (*const u8, u32) = (ctx.arg(1), ctx.arg(2));
     if sk.is_null() {
         return -EPERM;
@@ -92,28 +92,28 @@ pub(crate) fn socket_connect(ctx: LsmContext) -> i32 {
 pub(crate) fn socket_sendmsg(ctx: LsmContext) -> i32 {
     const MSG_FASTOPEN: u32 = 0x2000_0000;
     let Some(subject) = subject::inside() else { return 0 };
-    let sk = follow(ctx.arg(0), off!(SOCKET_SK));
+    let sk = follow(ctx.arg(0), at!(SOCKET_SK));
     let message: Ptr = ctx.arg(1);
     if sk.is_null() {
         return -EPERM;
     }
     let kind = Kind::of(sk);
-    let named = load::<u64>(message, off!(MESSAGE_NAME));
-    let length: u32 = load(message, off!(MESSAGE_NAME_LENGTH));
-    let opens = load::<u32>(message, off!(MESSAGE_FLAGS)) & MSG_FASTOPEN != 0;
+    let named = load::<u64, _, _>(message, at!(MESSAGE_NAME));
+    let length: u32 = load(message, at!(MESSAGE_NAME_LENGTH));
+    let opens = load::<u32, _, _>(message, at!(MESSAGE_FLAGS)) & MSG_FASTOPEN != 0;
     let (connected, by_name) = match kind {
         // What was connected before a sandbox must not outlive it.
         Kind::Local if subject.boxed => return unix::through(subject, sk),
         Kind::Local | Kind::Kernel => return 0,
         Kind::Odd => return odd(subject, Op::Send, sk),
-        Kind::Tcp => (load::<u16>(sk, off!(SOCK_PEER_PORT)) != 0, opens),
-        Kind::Udp => (load::<u8>(sk, off!(SOCK_STATE)) == address::ESTABLISHED, true),
+        Kind::Tcp => (load::<u16, _, _>(sk, at!(SOCK_PEER_PORT)) != 0, opens),
+        Kind::Udp => (load::<u8, _, _>(sk, at!(SOCK_STATE)) == address::ESTABLISHED, true),
     };
     if by_name && named != 0 && length != 0 {
         let scratch = object::scratch(subject.task);
         // On an IPv4 datagram socket no family means IPv4 (`udp_sendmsg`), on an IPv6 one no address.
-        let v4 = kind == Kind::Udp && load::<u16>(sk, off!(SOCK_FAMILY)) == address::AF_INET;
-        let guided = load::<u64>(message, off!(MESSAGE_CONTROL_LENGTH)) != 0;
+        let v4 = kind == Kind::Udp && load::<u16, _, _>(sk, at!(SOCK_FAMILY)) == address::AF_INET;
+        let guided = load::<u64, _, _>(message, at!(MESSAGE_CONTROL_LENGTH)) != 0;
         let about = address::about(length, kind, v4) | if guided { address::GUIDED } else { 0 };
         let spelt = address::spell(scratch, sk, named, about);
         if Spelt::from_code(spelt) != Spelt::Unspecified {
@@ -144,7 +144,7 @@ pub(super) fn written(file: Ptr) -> i32 {
     if socket.is_null() {
         return 0;
     }
-    let sk = follow(socket, off!(SOCKET_SK));
+    let sk = follow(socket, at!(SOCKET_SK));
     if sk.is_null() {
         return -EPERM;
     }
@@ -153,8 +153,8 @@ pub(super) fn written(file: Ptr) -> i32 {
         Kind::Local if subject.boxed => unix::through(subject, sk),
         Kind::Local | Kind::Kernel => 0,
         Kind::Odd => odd(subject, Op::Send, sk),
-        Kind::Tcp if load::<u16>(sk, off!(SOCK_PEER_PORT)) == 0 => 0,
-        Kind::Udp if load::<u8>(sk, off!(SOCK_STATE)) != address::ESTABLISHED => 0,
+        Kind::Tcp if load::<u16, _, _>(sk, at!(SOCK_PEER_PORT)) == 0 => 0,
+        Kind::Udp if load::<u8, _, _>(sk, at!(SOCK_STATE)) != address::ESTABLISHED => 0,
         Kind::Tcp | Kind::Udp => peer::send(subject, sk, kind),
     }
 }

@@ -13,7 +13,7 @@ use super::net::odd;
 use super::peer::{approve, decide};
 use crate::address::{self, Key, Kind, Spelt};
 use crate::approval::How;
-use crate::kernel::{self, Ptr, follow, load, off};
+use crate::kernel::{self, Ptr, at, follow, load};
 use crate::object;
 use crate::subject;
 
@@ -23,7 +23,7 @@ use crate::subject;
 #[lsm(hook = "socket_bind")]
 pub(crate) fn socket_bind(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
-    let sk = follow(ctx.arg(0), off!(SOCKET_SK));
+    let sk = follow(ctx.arg(0), at!(SOCKET_SK));
     let (address, length): (*const u8, u32) = (ctx.arg(1), ctx.arg(2));
     if sk.is_null() {
         return -EPERM;
@@ -39,7 +39,7 @@ pub(crate) fn socket_bind(ctx: LsmContext) -> i32 {
     }
     let scratch = object::scratch(subject.task);
     // `__inet_bind` takes an unspecified family for IPv4, if the address is the wildcard.
-    let v4 = load::<u16>(sk, off!(SOCK_FAMILY)) == address::AF_INET;
+    let v4 = load::<u16, _, _>(sk, at!(SOCK_FAMILY)) == address::AF_INET;
     let about = address::about(length, kind, v4) | address::LOCAL;
     let spelt = address::spell(scratch, sk, address as u64, about);
     decide(subject, Action::Listen, Op::Bind, scratch, spelt)
@@ -61,7 +61,7 @@ pub(crate) fn socket_accept(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn local(socket: Ptr, op: Op) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
-    let sk = follow(socket, off!(SOCKET_SK));
+    let sk = follow(socket, at!(SOCKET_SK));
     if sk.is_null() {
         return -EPERM;
     }

@@ -7,7 +7,7 @@ use guard_common::abi::{BoundaryItem, Op};
 use super::boundary;
 use super::net::odd;
 use crate::address::Kind;
-use crate::kernel::{self, Ptr, follow, load, off};
+use crate::kernel::{self, Ptr, at, follow, load};
 use crate::subject;
 
 /// `int socket_setsockopt(struct socket *sock, int level, int optname)`
@@ -20,7 +20,7 @@ pub(crate) fn socket_setsockopt(ctx: LsmContext) -> i32 {
         return 0;
     }
     let Some(subject) = subject::inside() else { return 0 };
-    let sk = follow(ctx.arg(0), off!(SOCKET_SK));
+    let sk = follow(ctx.arg(0), at!(SOCKET_SK));
     if !sk.is_null() && matches!(Kind::of(sk), Kind::Local | Kind::Kernel) {
         return 0;
     }
@@ -65,11 +65,11 @@ pub(crate) fn netlink_send(ctx: LsmContext) -> i32 {
     const GET: u16 = 2;
     let Some(subject) = subject::inside() else { return 0 };
     let sk: Ptr = ctx.arg(0);
-    if load::<u16>(sk, off!(SOCK_PROTOCOL)) != 0 {
+    if load::<u16, _, _>(sk, at!(SOCK_PROTOCOL)) != 0 {
         return odd(subject, Op::Send, sk);
     }
     // `struct nlmsghdr`: a length, then the type.
-    let data = load::<u64>(ctx.arg(1), off!(BUFFER_DATA));
+    let data = load::<u64, _, _>(ctx.arg(1), at!(BUFFER_DATA));
     match kernel::read::<u16>(data + 4) {
         Some(kind) if kind < FIRST || kind & 3 == GET => 0,
         Some(kind) => boundary(subject, BoundaryItem::SocketFamilies, Op::Send, u32::from(kind) << 16 | 16),

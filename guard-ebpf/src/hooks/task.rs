@@ -7,7 +7,7 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{BoundaryItem, LabelFlags, Op, Site};
 
 use crate::hooks::{EPERM, boundary};
-use crate::kernel::{Ptr, count, load, off};
+use crate::kernel::{Ptr, at, count, load, off};
 use crate::subject::{self, Subject};
 
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
@@ -50,7 +50,7 @@ fn same_session(subject: Subject, other: Ptr) -> bool {
     let mut label = MaybeUninit::uninit();
     let label = subject::no_label(&mut label);
     if !subject::own_label(other, label) && !subject::own_label(subject::leader(other), label) {
-        return load::<u32>(other, off!(TASK_TGID)) == load::<u32>(subject.task, off!(TASK_TGID));
+        return load::<u32, _, _>(other, at!(TASK_TGID)) == load::<u32, _, _>(subject.task, at!(TASK_TGID));
     }
     label.session == subject.session
 }
@@ -59,7 +59,7 @@ fn same_session(subject: Subject, other: Ptr) -> bool {
 fn reach(other: Ptr, item: BoundaryItem, op: Op) -> i32 {
     match subject::inside() {
         Some(subject) if !same_session(subject, other) => {
-            boundary(subject, item, op, load(other, off!(TASK_TGID)))
+            boundary(subject, item, op, load(other, at!(TASK_TGID)))
         }
         _ => 0,
     }
@@ -90,7 +90,7 @@ pub(crate) fn ptrace_access_check(ctx: LsmContext) -> i32 {
             if mode & NOAUDIT != 0 && mode & 2 == 0 {
                 return -EPERM;
             }
-            boundary(subject, BoundaryItem::PtraceOutside, Op::Trace, load(child, off!(TASK_TGID)))
+            boundary(subject, BoundaryItem::PtraceOutside, Op::Trace, load(child, at!(TASK_TGID)))
         }
         _ => 0,
     }

@@ -11,7 +11,7 @@ use guard_common::abi::{Action, BoundaryItem, Op, Reason, Site};
 use super::{ADDRESS, EPERM, boundary, pack, place, refuse, returned, settle};
 use crate::address::{self, Key, Spelt};
 use crate::judge::{Arena, weigh};
-use crate::kernel::{self, Ptr, count, follow, get, load, member, off, put};
+use crate::kernel::{self, Ptr, at, count, follow, get, load, member, off, put};
 use crate::maps::{CGROUPS, WHY};
 use crate::object::{self, Place, Scratch};
 use crate::subject::{self, Subject};
@@ -60,13 +60,13 @@ fn asks_why(subject: Subject, listener: Ptr, accepted: Ptr) -> i32 {
 #[lsm(hook = "unix_may_send")]
 pub(crate) fn unix_may_send(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
-    peer(subject, Op::Send, follow(ctx.arg(1), off!(SOCKET_SK)))
+    peer(subject, Op::Send, follow(ctx.arg(1), at!(SOCKET_SK)))
 }
 
 /// Decides on the peer that a unix stream is connected to.
 #[inline(always)]
 pub(super) fn through(subject: Subject, sk: Ptr) -> i32 {
-    if load::<u16>(sk, off!(SOCK_FAMILY)) != address::AF_UNIX {
+    if load::<u16, _, _>(sk, at!(SOCK_FAMILY)) != address::AF_UNIX {
         return 0;
     }
     // SAFETY: `sk` is a typed socket; the helper checks that it is a unix one.
@@ -74,7 +74,7 @@ pub(super) fn through(subject: Subject, sk: Ptr) -> i32 {
     if unix.is_null() {
         return 0;
     }
-    let other = follow(unix, off!(UNIX_PEER));
+    let other = follow(unix, at!(UNIX_PEER));
     // The other end was made by whoever connected, so its cgroup does not say whose it is.
     if other.is_null() { 0 } else { named(subject, Op::Send, other) }
 }
@@ -129,7 +129,7 @@ fn same_session(subject: Subject, other: Ptr) -> bool {
 /// has no type.
 #[inline(always)]
 pub(super) fn received(subject: Subject, file: Ptr) -> i32 {
-    let made_in = made_in(load(file, off!(FILE_PRIVATE)));
+    let made_in = made_in(load(file, at!(FILE_PRIVATE)));
     let entry = CGROUPS.get(&made_in);
     // SAFETY: checked for null, an entry of the map.
     if !entry.is_null() && unsafe { (*entry).session == subject.session } {

@@ -32,8 +32,8 @@ const PROGRAM: &str = "ask";
 impl Asker {
     /// Loads the one program. `pins` is a directory of a bpf file system that nobody uses; it goes with this.
     pub fn new(pins: Pins) -> Result<Self, LoadError> {
-        let words = checks::words(&Btf::vmlinux()?)?;
-        let (mut object, kernel) = Kernel::unattached(pins, &words)?;
+        let facts = checks::facts(&Btf::vmlinux()?)?;
+        let (mut object, kernel) = Kernel::unattached(pins, &facts)?;
         let refused = |reason: String| LoadError::Program { hook: PROGRAM, reason };
         match object.program_mut(PROGRAM) {
             Some(Program::RawTracePoint(program)) => {

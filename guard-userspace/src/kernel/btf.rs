@@ -39,6 +39,9 @@ const TYPEDEF: u32 = 8;
 const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
 
+/// The kernel's function that casts a pointer for reading, with the NUL that ends its name.
+const CAST: &[u8] = b"bpf_rdonly_cast\0";
+
 /// Parsed type information.
 #[derive(Debug)]
 pub struct Btf {
@@ -48,6 +51,7 @@ pub struct Btf {
     types: Vec<usize>,
     structs: HashMap<String, Vec<usize>>,
     functions: HashMap<String, usize>,
+    cast: Option<u32>,
 }
 
 impl Btf {
@@ -69,6 +73,7 @@ impl Btf {
             types: vec![0],
             structs: HashMap::new(),
             functions: HashMap::new(),
+            cast: None,
             data: Vec::new(),
         };
         let mut named = Vec::new();
@@ -99,6 +104,9 @@ impl Btf {
                 _ => "",
             };
             let spelt = strings + btf.word(at)? as usize;
+            if kind == FUNC && btf.data.get(spelt..).is_some_and(|rest| rest.starts_with(CAST)) {
+                btf.cast = u32::try_from(id).ok();
+            }
             if !btf.data.get(spelt..).is_some_and(|rest| rest.starts_with(prefix.as_bytes())) {
                 continue;
             }
@@ -153,6 +161,18 @@ impl Btf {
     /// The type id of a function, or of a tracepoint's pointer type.
     pub fn id(&self, name: &str) -> Option<u32> {
         self.functions.get(name).and_then(|id| u32::try_from(*id).ok())
+    }
+
+    /// The type id of the function that casts a pointer for reading, from 6.2 on.
+    pub fn cast(&self) -> Option<u32> {
+        self.cast
+    }
+
+    /// The type id of a structure.
+    pub fn structure(&self, name: &str) -> Option<u32> {
+        let at =
+            self.structs.get(name)?.iter().find(|at| self.kind(**at).is_ok_and(|kind| kind == STRUCT))?;
+        self.types.binary_search(at).ok().and_then(|id| u32::try_from(id).ok())
     }
 
     fn word(&self, at: usize) -> Result<u32, BtfError> {

@@ -4,23 +4,24 @@ use std::collections::BTreeMap;
 use std::io;
 
 use guard_common::abi::offsets::{
-    ABSENT, ADJACENT, INIT_NSPROXY, MEMBERS, MOUNT_LOCK, Member, RENAME_LOCK, SOCK_KERNEL_BIT, STORAGE_LOCK,
-    STORAGE_LOCKLESS, STORAGE_MEMBERS,
+    ABSENT, ADJACENT, Fact, INIT_NSPROXY, MEMBERS, MOUNT_LOCK, Member, RENAME_LOCK, SOCK_KERNEL_BIT,
+    STORAGE_LOCK, STORAGE_LOCKLESS, STORAGE_MEMBERS,
 };
 
 use super::btf::Btf;
+use super::facts::Facts;
 use super::hooks::{Hook, Need, Tier, hooks};
 use super::load::{HookState, LoadError};
 use super::symbols;
 
-/// The words that the programs read as constants.
-pub(super) fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
-    let mut words = Vec::new();
+/// What the programs must be told.
+pub(super) fn facts(btf: &Btf) -> Result<Facts, LoadError> {
+    let mut facts = Facts::default();
     let [renames, mounts, namespaces, lock, lockless] =
         symbols::addresses([RENAME_LOCK, MOUNT_LOCK, INIT_NSPROXY, STORAGE_LOCK, STORAGE_LOCKLESS]);
     let busy = lock.is_some() && lockless.is_none();
-    words.push(("STORAGE_BUSY", u64::from(busy)));
-    let required = |member: &Member| member.required || busy && STORAGE_MEMBERS.contains(&member.global);
+    facts.set(Fact::STORAGE_BUSY, u64::from(busy));
+    let required = |member: &Member| member.required || busy && STORAGE_MEMBERS.contains(&member.fact);
     for member in MEMBERS {
         let value = match btf.offset(member.of, member.member)? {
             Some(offset) => offset,
@@ -29,7 +30,7 @@ pub(super) fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
             }
             None => ABSENT,
         };
-        words.push((member.global, value));
+        facts.set(member.fact, value);
     }
     for (of, first, second) in ADJACENT {
         let (a, b) = (btf.offset(of, first)?, btf.offset(of, second)?);
@@ -42,13 +43,18 @@ pub(super) fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
         ("MOUNT_LOCK", MOUNT_LOCK, mounts),
         ("INIT_NSPROXY", INIT_NSPROXY, namespaces),
     ] {
-        words.push((global, address.ok_or(LoadError::Symbol { name })?));
+        facts.words.push((global, address.ok_or(LoadError::Symbol { name })?));
     }
     let (of, member) = SOCK_KERNEL_BIT;
     let bit = btf.bits(of, member)?.ok_or(LoadError::Member { of, member })?;
-    words.push(("SOCK_KERNEL_BIT", bit));
+    facts.set(Fact::SOCK_KERNEL_BYTE, bit / 8);
+    facts.set(Fact::SOCK_KERNEL_MASK, 1 << (bit % 8));
+    facts.set(Fact::CAST, btf.cast().map_or(ABSENT, u64::from));
+    let task = btf.structure("task_struct");
+    facts.set(Fact::TASK_TYPE, task.ok_or(LoadError::Member { of: "task_struct", member: "itself" })?.into());
     let setattr = btf.arguments("bpf_lsm_inode_setattr")?.unwrap_or_default();
-    words.push(("SETATTR_SHIFT", u64::from(setattr.get(1).is_some_and(|argument| argument == "*dentry"))));
+    let shifted = setattr.get(1).is_some_and(|argument| argument == "*dentry");
+    facts.set(Fact::SETATTR_SHIFT, u64::from(shifted));
     let mut key = [0u8; 8];
     let _ = io::Read::read_exact(
         &mut std::fs::File::open("/dev/urandom").map_err(|source| LoadError::Pin {
@@ -58,8 +64,8 @@ pub(super) fn words(btf: &Btf) -> Result<Vec<(&'static str, u64)>, LoadError> {
         })?,
         &mut key,
     );
-    words.push(("DIGEST_KEY", u64::from_ne_bytes(key)));
-    Ok(words)
+    facts.words.push(("DIGEST_KEY", u64::from_ne_bytes(key)));
+    Ok(facts)
 }
 
 /// Compares every hook's arguments with what its program reads.

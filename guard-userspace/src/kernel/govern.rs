@@ -67,16 +67,26 @@ impl Kernel {
     }
 
     /// Sets the bits that spare outsiders a look-up. Never clears one: a set bit costs a look-up, a missing
-    /// one a boundary.
-    fn filter<'a>(&self, ids: impl Iterator<Item = &'a u64>) -> io::Result<()> {
+    /// one a boundary. The kernel sets bits too, for cgroups that are made meanwhile, and a bit that it sets between
+    /// the look and the writing is written over: so it looks again, until all are there.
+    fn filter<'a>(&self, wanted: impl Iterator<Item = &'a u64> + Clone) -> io::Result<()> {
         let map = self.map("CGROUP_FILTER")?;
         let mut words = vec![0u64; CGROUP_FILTER_BITS as usize / 64];
-        bpf::lookup(map, 0u32.as_bytes(), words.as_mut_slice().as_mut_bytes())?;
-        for id in ids {
-            let bit = id % u64::from(CGROUP_FILTER_BITS);
-            words[(bit / 64) as usize] |= 1 << (bit % 64);
+        loop {
+            let known = self.governed_ids()?;
+            bpf::lookup(map, 0u32.as_bytes(), words.as_mut_slice().as_mut_bytes())?;
+            let mut complete = true;
+            for id in wanted.clone().copied().chain(known) {
+                let bit = id % u64::from(CGROUP_FILTER_BITS);
+                let (at, bit) = ((bit / 64) as usize, 1 << (bit % 64));
+                complete &= words[at] & bit != 0;
+                words[at] |= bit;
+            }
+            if complete {
+                return Ok(());
+            }
+            bpf::update(map, 0u32.as_bytes(), words.as_bytes())?;
         }
-        bpf::update(map, 0u32.as_bytes(), words.as_bytes())
     }
 
     /// The ids of the governed cgroups, as the kernel holds them.

@@ -8,12 +8,14 @@ use std::path::Path;
 
 use aya::maps::{Map, MapData, RingBuf};
 use aya::{Ebpf, EbpfLoader};
+use guard_common::abi::offsets::Fact;
 use guard_common::abi::{Control, Site};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
 use super::btf::{Btf, BtfError};
+use super::facts::{FactError, Facts};
 use super::hooks::{Hook, Need, Tier, hooks};
 use super::{Pins, attach, checks};
 use crate::sys;
@@ -123,6 +125,9 @@ pub enum LoadError {
         "read /sys/kernel/security/lsm: mount securityfs with `mount -t securityfs none /sys/kernel/security`"
     )]
     NoList(#[source] io::Error),
+    /// The programs cannot be told what they must know.
+    #[error(transparent)]
+    Facts(#[from] FactError),
     /// The object could not be loaded.
     #[error("load the eBPF object")]
     Object(#[source] Box<aya::EbpfError>),
@@ -174,7 +179,7 @@ impl Kernel {
         if let Some(kernel) = Self::adopt(&pins, &build, tier) {
             return Ok(kernel);
         }
-        let words = checks::words(&btf)?;
+        let facts = checks::facts(&btf)?;
         let hooks = checks::check_prototypes(&btf, tier)?;
         let missing: Vec<String> = hooks
             .iter()
@@ -188,7 +193,7 @@ impl Kernel {
         }
         // What is there goes on deciding until all of this is attached, be it incomplete or another build's.
         let set = pins.unfinished(&build);
-        let (mut object, maps, template) = load_object(&pins, &set, &words)?;
+        let (mut object, maps, template) = load_object(&pins, &set, &facts)?;
         if let Err(error) = attach::attach(&mut object, &pins, &set, &hooks, cgroups, &btf) {
             let _ = pins.drop_links(&set);
             return Err(error);
@@ -201,9 +206,9 @@ impl Kernel {
     }
 
     /// The object with its maps and none of its programs.
-    pub(super) fn unattached(pins: Pins, words: &[(&'static str, u64)]) -> Result<(Ebpf, Self), LoadError> {
+    pub(super) fn unattached(pins: Pins, facts: &Facts) -> Result<(Ebpf, Self), LoadError> {
         let build = build_id();
-        let (object, maps, template) = load_object(&pins, &build, words)?;
+        let (object, maps, template) = load_object(&pins, &build, facts)?;
         let (hooks, template) = (BTreeMap::new(), Some(template));
         Ok((object, Self { pins, maps, hooks, adopted: false, build, tier: Tier::Full, template }))
     }
@@ -336,7 +341,7 @@ pub fn facts() -> Result<usize, LoadError> {
         .map(|(name, state)| format!("{name}: {state}"))
         .collect();
     if missing.is_empty() {
-        Ok(checks::words(&btf)?.len() + hooks.len())
+        Ok(checks::facts(&btf)?.count() + hooks.len())
     } else {
         Err(LoadError::Missing(missing))
     }
@@ -345,20 +350,20 @@ pub fn facts() -> Result<usize, LoadError> {
 /// Loads one LSM program, attaches it to nothing, and lets it go: the only proof that a kernel takes them.
 pub fn probe() -> Result<(), LoadError> {
     let btf = Btf::vmlinux()?;
-    let words = checks::words(&btf)?;
-    let mut loader = loader(&words);
-    let mut object = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
+    let facts = checks::facts(&btf)?;
+    let object = facts.written_into(OBJECT)?;
+    let mut object = loader(&facts).load(&object).map_err(|error| LoadError::Object(Box::new(error)))?;
     attach::probe(&mut object, &btf)
 }
 
-fn loader<'w>(words: &'w [(&'static str, u64)]) -> EbpfLoader<'w> {
+fn loader(facts: &Facts) -> EbpfLoader<'_> {
     let mut loader = EbpfLoader::new();
     // The object has no relocations by type, for which aya would read the kernel's types once more.
     loader.btf(None).allow_unsupported_maps();
-    for (name, value) in words {
+    for (name, value) in &facts.words {
         loader.override_global(name, value, true);
     }
-    if !words.contains(&("STORAGE_BUSY", 1)) {
+    if facts.get(Fact::STORAGE_BUSY) != Some(1) {
         // No spare is ever needed there, and each is set aside beforehand.
         loader.map_max_entries("SPARE_SCRATCH", 1).map_max_entries("SPARE_EXECS", 1);
     }
@@ -367,18 +372,26 @@ fn loader<'w>(words: &'w [(&'static str, u64)]) -> EbpfLoader<'w> {
 
 /// What the object calls a map: a section of data has the section's name.
 fn in_object(name: &'static str) -> &'static str {
-    if name == "SITES" { ".data.sites" } else { name }
+    match name {
+        "SITES" => ".data.sites",
+        "CGROUP_FILTER" => ".data.filter",
+        "MOVED" => ".data.moved",
+        "CLOSED" => ".data.closed",
+        "DOWN" => ".data.down",
+        name => name,
+    }
 }
 
 type Loaded = (Ebpf, BTreeMap<&'static str, OwnedFd>, OwnedFd);
 
-fn load_object(pins: &Pins, build: &str, words: &[(&'static str, u64)]) -> Result<Loaded, LoadError> {
+fn load_object(pins: &Pins, build: &str, facts: &Facts) -> Result<Loaded, LoadError> {
     pins.prepare(build).map_err(|source| pin_error("make", pins.root(), source))?;
-    let mut loader = loader(words);
+    let written = facts.written_into(OBJECT)?;
+    let mut loader = loader(facts);
     for name in PINNED {
         loader.map_pin_path(in_object(name), pins.map(name));
     }
-    let object = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
+    let object = loader.load(&written).map_err(|error| LoadError::Object(Box::new(error)))?;
     let mut maps = BTreeMap::new();
     for name in PINNED {
         let path = pins.map(name);

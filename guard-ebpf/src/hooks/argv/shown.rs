@@ -14,7 +14,7 @@ use crate::emit::TAIL;
 use crate::hold;
 use crate::hooks::{EPERM, NO_HOLD, returned, settle};
 use crate::judge::{self, Arena};
-use crate::kernel::{self, Ptr, get, load, off, put};
+use crate::kernel::{self, Ptr, at, get, load, put};
 use crate::object::{self, HEAD};
 use crate::storage;
 use crate::subject::Subject;
@@ -106,11 +106,11 @@ fn show(scratch: *mut object::Scratch, pending: *mut Pending) -> bool {
 fn read_callers(task: Ptr, bprm: Ptr, pending: *mut Pending) -> bool {
     let registers = hold::registers(task);
     let list: u64 = match hold::call(task) {
-        59 => load(registers, off!(REGISTERS_SECOND)),
-        322 => load(registers, off!(REGISTERS_THIRD)),
+        59 => load(registers, at!(REGISTERS_SECOND)),
+        322 => load(registers, at!(REGISTERS_THIRD)),
         _ => return false,
     };
-    let argc = load::<u32>(bprm, off!(BPRM_ARGC));
+    let argc = load::<u32, _, _>(bprm, at!(BPRM_ARGC));
     // SAFETY: a map value.
     unsafe {
         put(&raw mut (*pending).list, list);
