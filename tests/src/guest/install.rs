@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use guard_common::table::AT_GENERATION;
+use guard_userspace::control::{Client, Greeting, Request};
 use guard_userspace::kernel::{Arenas, Kernel, Pins};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
@@ -17,6 +18,7 @@ use nix::unistd::Pid;
 use super::Test;
 use super::agent::{End, REFUSED, Who, enter, inside};
 use super::ground::{At, Kind};
+use super::runner::thorough;
 use super::stage::{LOG, PINS, POLICIES, RUN, STATE, Stage, end_daemon, generation, log_end, status};
 use super::sys;
 
@@ -24,6 +26,8 @@ pub(super) const TESTS: &[Test] = &[
     test("status says what the kernel holds", says),
     test("hundreds of flips under load let nothing forbidden through and stop nothing allowed", flips),
     test("reloads under load let nothing forbidden through and stop nothing allowed", reloads),
+    test("many changes of policy under load let nothing forbidden through and stop nothing allowed", many)
+        .within(7200),
     test("policies with an error are refused and the old ones stay", broken),
     test("guard does not start inside a domain", inside_a_domain),
     test("a killed daemon leaves everything deciding and the next one takes over without a gap", killed),
@@ -143,6 +147,44 @@ fn reloads() -> Result<()> {
     fs::remove_file(&extra)?;
     stage.reload()?;
     load.end()
+}
+
+/// Each reload is of a policy that has changed: it is in force, or one that another policy says the same under. With
+/// `--thorough` they are ten thousand.
+fn many() -> Result<()> {
+    let stage = Stage::set()?;
+    let cgroup = stage.cgroup("box")?;
+    // The fewer policies there are, the more often they can change.
+    let aside = Path::new(RUN).join("aside");
+    let moved = fs::read_dir(POLICIES)?.flatten().filter(|file| file.file_name() != "box.yaml");
+    fs::create_dir(&aside)?;
+    for file in moved {
+        fs::copy(file.path(), aside.join(file.file_name()))?;
+        fs::remove_file(file.path())?;
+    }
+    stage.reload()?;
+    let load = Load::start(&stage, cgroup.path())?;
+    let extra = Path::new(POLICIES).join("extra.yaml");
+    let mut daemon = Client::connect(Path::new(RUN))?;
+    let (begun, first) = (Instant::now(), generation());
+    let wanted = if thorough() { 10_000 } else { 20 };
+    let mut last = first;
+    for n in 0..wanted {
+        let mode = if n % 2 == 0 { "enforce" } else { "shadow" };
+        fs::write(&extra, super::policies::text("extra", mode, ""))?;
+        let greeting: Greeting = daemon.ask(&Request::Reload)?;
+        ensure!(greeting.generation > last, "generation {} after {last}", greeting.generation);
+        last = greeting.generation;
+    }
+    println!("{wanted} reloads in {} ms, generation {first} to {last}", begun.elapsed().as_millis());
+    let ended = load.end();
+    fs::remove_file(&extra)?;
+    for file in fs::read_dir(&aside)?.flatten() {
+        fs::copy(file.path(), Path::new(POLICIES).join(file.file_name()))?;
+    }
+    fs::remove_dir_all(&aside)?;
+    stage.reload()?;
+    ended
 }
 
 fn broken() -> Result<()> {

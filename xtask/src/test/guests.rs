@@ -206,7 +206,7 @@ fn guest(series: &str, programs: &Programs) -> Result<Guest> {
         .file(&programs.demo, DEMO_AT)
         .file(&programs.attempt, ATTEMPT_AT)
         .modules_if_any(DRILLED)
-        .timeout(Duration::from_secs(3000));
+        .timeout(Duration::from_secs(if programs.thorough { 4 * 3600 } else { 3000 }));
     if programs.thorough {
         guest = guest.env("GUARD_DRILL_THOROUGH", "1");
     }
