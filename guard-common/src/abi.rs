@@ -18,7 +18,7 @@ pub use config::{BudgetKey, BudgetWord, Control, GroupKey, Held, InodeKey, Rulin
 pub use event::{Event, EventFlags, EventKind};
 pub use reason::Reason;
 pub use stats::Site;
-pub use subject::{CgroupEntry, Label, LabelFlags, Spent};
+pub use subject::{ACCOUNT_PROBES, CgroupEntry, Label, LabelFlags, Spent, first_account};
 pub use verdict::{Mode, Verdict};
 
 /// A closed set of named values that crosses the boundary as a number.

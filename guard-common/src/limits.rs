@@ -20,6 +20,8 @@ pub const RULES: usize = (1 << 14) - 4;
 pub const PROFILES: usize = 255;
 /// Governed cgroups, nested ones included.
 pub const CGROUPS: u32 = 65_536;
+/// Accounts of what sessions have sent: a power of two, and as many as there can be sessions.
+pub const ACCOUNTS: u32 = 65_536;
 /// Bits of the filter that spares tasks outside every domain the look-up in the cgroup map.
 pub const CGROUP_FILTER_BITS: u32 = 65_536;
 /// Bytes of the kernel's event ring.

@@ -21,6 +21,7 @@ mod net;
 mod net_listen;
 mod net_options;
 mod net_packet;
+mod net_quick;
 mod owner;
 mod partial;
 mod peer;

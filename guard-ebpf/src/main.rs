@@ -24,6 +24,7 @@ mod passed;
 mod spent;
 mod storage;
 mod subject;
+mod whose;
 
 /// LSM programs must be GPL-compatible.
 // SAFETY: the loader reads the section by name; nothing else links to the symbol.

@@ -18,6 +18,7 @@ use crate::kernel::{get, put};
 use crate::near::Near;
 use crate::object::Scratch;
 use crate::passed::Passed;
+use crate::whose;
 
 /// A BTF-described map of any kind. aya's own types know neither task storage nor arrays of maps.
 #[repr(C)]
@@ -163,6 +164,7 @@ const RINGBUF: usize = 27;
 const TASK_STORAGE: usize = 29;
 const NO_PREALLOC: usize = 1;
 const CLONE: usize = 1 << 9;
+const MMAPABLE: usize = 1 << 10;
 
 /// The words of an arena as a map value.
 #[repr(C)]
@@ -213,8 +215,9 @@ maps! {
     APPROVALS: Map<SK_STORAGE, i32, Approval, 0, { NO_PREALLOC | CLONE }>;
     /// guard's own socket for agents, marked by the daemon, and the sockets that were connected to it: whose they are.
     WHY: Map<SK_STORAGE, i32, u64, 0, NO_PREALLOC>;
-    /// What each session has sent.
-    SPENT: Map<HASH, u64, Spent, { limits::CGROUPS as usize }, 0>;
+    /// What each session has sent. A table of its own making, because a look-up in the kernel's takes a hundred
+    /// instructions, and each packet makes one.
+    ACCOUNTS: Map<ARRAY, u32, Spent, { limits::ACCOUNTS as usize }, MMAPABLE>;
     /// Gateways that are down, by the words of their keys: until when, in nanoseconds of CLOCK_BOOTTIME.
     GATEWAYS: Map<HASH, [u64; 3], u64, { limits::GATEWAYS as usize }, 0>;
     /// Allows already recorded, for `allows: first`.
@@ -296,4 +299,11 @@ data! {
     CLOSED: 1, ".data.closed";
     /// 1 once a gateway was down, which the daemon says: from then on calls look for theirs.
     DOWN: 1, ".data.down";
+    /// 1 once something was agreed to for a socket in another name than its cgroup's: from then on each packet looks
+    /// first what was agreed to for its socket.
+    FOREIGN: 1, ".data.foreign";
+    /// Which words of the daemon's about cgroups hold, see `whose`; 0 while it changes them.
+    EPOCH: 1, ".data.epoch";
+    /// Cgroups that were looked up, see `whose`.
+    WHOSE: whose::SLOTS as usize * whose::SLOT_BYTES as usize / 8, ".data.whose";
 }

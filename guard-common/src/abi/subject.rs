@@ -1,3 +1,4 @@
+use crate::limits::ACCOUNTS;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What the kernel remembers of a task. No label, or domain 0: outside every domain.
@@ -29,12 +30,25 @@ impl LabelFlags {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Spent {
+    /// Whose this is, 0 for nobody's. The session is looked for from the place that [`first_account`] gives, for
+    /// [`ACCOUNT_PROBES`] places.
+    pub session: u64,
     pub bytes: u64,
     /// The limit at which a packet did not fit: under this limit nothing goes any more. 0: not yet.
     pub closed_at: u64,
+    pub _pad: u64,
 }
 
-const _: () = assert!(size_of::<Spent>() == 16);
+const _: () = assert!(size_of::<Spent>() == 32);
+
+/// Where the account of a session is looked for first.
+#[inline(always)]
+pub const fn first_account(session: u64) -> u32 {
+    session as u32 & (ACCOUNTS - 1)
+}
+
+/// How many places are looked at, each behind the one before.
+pub const ACCOUNT_PROBES: u32 = 8;
 
 /// What the kernel knows of a governed cgroup, nested ones included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -4,12 +4,12 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use guard_common::abi::{CgroupEntry, Site, Spent};
+use guard_common::abi::{CgroupEntry, Site};
 
 use crate::hooks::life;
 use crate::kernel::{self, Ptr, at, count, follow, member, off};
-use crate::maps::{CGROUPS, SPENT};
-use crate::subject;
+use crate::maps::CGROUPS;
+use crate::{spent, subject, whose};
 
 /// `TP_PROTO(struct cgroup *cgrp, const char *path)`, include/trace/events/cgroup.h.
 ///
@@ -33,7 +33,7 @@ pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     }
     entry.domain = crate::judge::cgroup_domain(path as u64, entry.domain);
     if entry.domain != 0 {
-        if entry.session == id && SPENT.insert(&id, &Spent { bytes: 0, closed_at: 0 }) != 0 {
+        if entry.session == id && !spent::open(id) {
             count(Site::CgroupMapFull);
         }
         subject::add_cgroup(id, &entry);
@@ -47,7 +47,8 @@ pub(crate) fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     let id = subject::cgroup_id(ctx.arg(0));
     if !CGROUPS.get(&id).is_null() {
         CGROUPS.delete(&id);
-        SPENT.delete(&id);
+        whose::forget(id);
+        spent::close(id);
     }
     0
 }

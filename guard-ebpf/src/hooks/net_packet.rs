@@ -4,23 +4,24 @@
 //! The running task means nothing here, a packet can be sent again from anywhere; it is the socket's cgroup that
 //! says whose the packet is, and what was agreed to for the socket that says whether it may go.
 
-use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::bindings::{__sk_buff, bpf_sock};
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use guard_common::abi::{Action, Op, Reason, Site};
 use guard_common::table::{self, DomainFlags, Words};
 
+use super::net_quick;
 use super::owner::Owner;
 use crate::address::Key;
 use crate::approval::{self, Approval};
 use crate::emit::What;
 use crate::judge::Arena;
 use crate::kernel::{self, count};
-use crate::maps::CGROUPS;
+use crate::maps::FOREIGN;
 use crate::packet::{self, Packet};
 use crate::spent::{self, Spending};
-use crate::subject;
+use crate::{subject, whose};
 
 /// `BPF_CGROUP_INET_EGRESS`: at the network layer, before fragmentation, behind the host's own address
 /// translation. 1 lets the packet go.
@@ -32,56 +33,66 @@ pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
     if sk.is_null() {
         return 1;
     }
-    let approved = approval::find(sk.cast::<u8>());
     // SAFETY: the context.
     let cgroup = unsafe { helpers::bpf_skb_cgroup_id(skb) };
-    if approved.is_null() && !subject::maybe_governs(cgroup) {
+    let foreign = FOREIGN.happened();
+    if !foreign && !subject::maybe_governs(cgroup) {
         return 1;
     }
     let Some(arena) = Arena::live() else { return 0 };
-    let generation = arena.word(table::AT_GENERATION);
-    let current = approval::is_of(approved, generation);
-    let (domain, session) = match approval::made_for(approved) {
-        // Also a socket from outside, or of a cgroup that has gone, as long as what was agreed to for it holds.
-        Some(whose) if current => whose,
-        before => {
-            let entry = CGROUPS.get(&cgroup);
-            if entry.is_null() {
-                return 1;
-            }
-            // SAFETY: not null, an entry of the map.
-            let (domain, session) = unsafe { ((*entry).domain, (*entry).session) };
-            // A sandbox is tighter than the cgroup it is in.
-            (before.map_or(domain, |(domain, _)| domain), session)
-        }
-    };
+    if net_quick::passes(arena, skb, sk, cgroup, foreign) {
+        return 1;
+    }
+    examine(skb)
+}
+
+/// Whatever is not passed at first sight.
+#[inline(never)]
+fn examine(skb: *mut __sk_buff) -> i32 {
+    // SAFETY: a member of the context.
+    let sk = unsafe { kernel::get(&raw const (*skb).__bindgen_anon_2.sk) };
+    if sk.is_null() {
+        return 1;
+    }
+    let approved = approval::find(sk.cast::<u8>());
+    // SAFETY: the context.
+    let cgroup = unsafe { helpers::bpf_skb_cgroup_id(skb) };
+    let Some(arena) = Arena::live() else { return 0 };
+    let Some(owner) = owner(arena, approved, cgroup) else { return 1 };
     let packet = packet::read(skb);
-    let owner = Owner { arena, domain, session, generation, cgroup };
     if packet.protocol == 0 || packet.strays {
         if !owner.opens(packet.item()) {
             return bent(owner, &packet);
         }
     } else {
-        let agreed = current && as_agreed(sk, approved, &packet);
-        if !agreed && !is_easy(owner, sk, approved, &packet) && judge(owner, &packet, sk, approved) == 0 {
+        let agreed = approval::is_of(approved, owner.generation) && as_agreed(sk, approved, &packet);
+        if !agreed && judge(owner, &packet, sk, approved) == 0 {
             return 0;
         }
     }
     spend(owner, &packet)
 }
 
+/// Whose the socket is; nobody's if its cgroup is not governed and nothing that holds was agreed to for it.
+#[inline(always)]
+fn owner(arena: Arena, approved: *const Approval, cgroup: u64) -> Option<Owner> {
+    let generation = arena.word(table::AT_GENERATION);
+    let (domain, session) = match approval::made_for(approved) {
+        // Also a socket from outside, or of a cgroup that has gone, as long as what was agreed to for it holds.
+        Some(agreed) if approval::is_of(approved, generation) => agreed,
+        before => {
+            let (domain, session) = whose::is(cgroup)?;
+            // A sandbox is tighter than the cgroup it is in.
+            (before.map_or(domain, |(domain, _)| domain), session)
+        }
+    };
+    Some(Owner { arena, domain, session, generation, cgroup })
+}
+
 /// Does the socket still do what was agreed to? One that sends may have another peer by now.
 #[inline(always)]
 fn as_agreed(sk: *const bpf_sock, approved: *const Approval, packet: &Packet) -> bool {
     approval::accepts(approved) || approval::names(approved, towards(sk, packet))
-}
-
-/// Does it go where the policy lets everybody go without a word?
-#[inline(always)]
-fn is_easy(owner: Owner, sk: *const bpf_sock, approved: *const Approval, packet: &Packet) -> bool {
-    approved.is_null()
-        && !packet::listens(sk)
-        && table::is_easy(&owner.arena, owner.domain, towards(sk, packet).0)
 }
 
 /// A connected socket's peer, else where the packet goes.

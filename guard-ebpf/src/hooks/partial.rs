@@ -19,7 +19,7 @@ use crate::approval::{self, How};
 use crate::emit::What;
 use crate::judge::Arena;
 use crate::kernel::get;
-use crate::maps::CGROUPS;
+use crate::maps::{CGROUPS, FOREIGN};
 use crate::packet::{self, joined};
 use crate::subject;
 
@@ -154,6 +154,8 @@ fn approve(owner: Owner, context: *const bpf_sock_addr, op: Op, key: Key) {
     if !socket.is_null() {
         let how = if matches!(op, Op::Bind) { How::Accepts } else { How::Sends };
         let whose = (owner.domain, owner.session);
+        // The running task's, and the socket may be another cgroup's.
+        FOREIGN.happens();
         approval::grant(socket.cast_const().cast(), owner.generation, whose, how, key);
     }
 }

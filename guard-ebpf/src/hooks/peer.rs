@@ -7,11 +7,11 @@ use super::{ADDRESS, EPERM, PAID, pack, refuse, returned, settle};
 use crate::address::{self, Key, Kind, Spelt};
 use crate::approval::{self, How};
 use crate::judge::{self, Arena};
-use crate::kernel::{Ptr, count, get};
-use crate::maps::CGROUPS;
+use crate::kernel::{Ptr, count};
+use crate::maps::FOREIGN;
 use crate::object::{self, Scratch};
 use crate::subject::{self, Subject};
-use crate::{emit, heard, judge_key, passed, spent};
+use crate::{emit, heard, judge_key, passed, spent, whose};
 
 /// Decides on the key in the scratch space.
 #[inline(always)]
@@ -81,12 +81,17 @@ pub(super) fn beside(arena: Arena, case: u64, session: u64, key: Key) -> u64 {
 pub(super) fn approve(subject: Subject, sk: Ptr, how: How, scratch: *mut Scratch) {
     if let (Some(arena), false) = (Arena::live(), scratch.is_null()) {
         let key = Key::kept(scratch);
+        let inside = made_inside(subject, sk);
         if how == How::Sends
+            && inside
             && table::is_easy(&arena, subject.domain, key.0)
-            && made_inside(subject, sk)
             && approval::find(sk).is_null()
         {
             return;
+        }
+        if !inside {
+            // Before it can be found.
+            FOREIGN.happens();
         }
         let generation = arena.word(table::AT_GENERATION);
         approval::grant(sk, generation, (subject.domain, subject.session), how, key);
@@ -97,11 +102,7 @@ pub(super) fn approve(subject: Subject, sk: Ptr, how: How, scratch: *mut Scratch
 /// would say whose its packets are.
 #[inline(always)]
 fn made_inside(subject: Subject, sk: Ptr) -> bool {
-    let entry = CGROUPS.get(&subject::cgroup_id(address::cgroup(sk)));
-    // SAFETY: checked for null, an entry of the map.
-    !entry.is_null()
-        && unsafe { get(&raw const (*entry).domain) } == subject.domain
-        && unsafe { get(&raw const (*entry).session) } == subject.session
+    whose::is(subject::cgroup_id(address::cgroup(sk))) == Some((subject.domain, subject.session))
 }
 
 /// Decides on a send to the peer that the socket is connected to: a socket that was accepted on a port which

@@ -55,14 +55,19 @@ impl Kernel {
             .collect();
         self.filter(wanted.keys())?;
         self.open_accounts(wanted.values().map(|entry| entry.session))?;
+        // What packets' programs have kept of the map holds no longer, and nothing is kept while it changes.
+        let epoch = |epoch: u64| bpf::update(self.map("EPOCH")?, 0u32.as_bytes(), epoch.as_bytes());
+        epoch(0)?;
         let map = self.map("CGROUPS")?;
         for (id, entry) in &wanted {
             bpf::update(map, id.as_bytes(), entry.as_bytes())?;
         }
-        for id in before.iter().filter(|id| !wanted.contains_key(id)) {
+        let gone: Vec<u64> = before.into_iter().filter(|id| !wanted.contains_key(id)).collect();
+        for id in &gone {
             bpf::delete(map, id.as_bytes())?;
-            self.close_account(*id)?;
         }
+        self.close_accounts(gone.into_iter())?;
+        epoch(now()?)?;
         Ok(found)
     }
 
@@ -207,6 +212,12 @@ impl Kernel {
         }
         Ok(wanted.len())
     }
+}
+
+/// CLOCK_BOOTTIME in nanoseconds: an epoch that has never been.
+fn now() -> io::Result<u64> {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)?;
+    Ok(now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned())
 }
 
 fn read_label(map: BorrowedFd<'_>, pid: u32) -> Option<Label> {

@@ -38,7 +38,9 @@ const PINNED: &[&str] = &[
     "DOWN",
     "APPROVALS",
     "WHY",
-    "SPENT",
+    "ACCOUNTS",
+    "FOREIGN",
+    "EPOCH",
     "GATEWAYS",
     "SEEN",
     "HELD",
@@ -378,6 +380,8 @@ fn in_object(name: &'static str) -> &'static str {
         "MOVED" => ".data.moved",
         "CLOSED" => ".data.closed",
         "DOWN" => ".data.down",
+        "FOREIGN" => ".data.foreign",
+        "EPOCH" => ".data.epoch",
         name => name,
     }
 }
@@ -388,6 +392,8 @@ fn load_object(pins: &Pins, build: &str, facts: &Facts) -> Result<Loaded, LoadEr
     pins.prepare(build).map_err(|source| pin_error("make", pins.root(), source))?;
     let written = facts.written_into(OBJECT)?;
     let mut loader = loader(facts);
+    // Programs from before there was this word did not set it.
+    let unknown = pins.map("APPROVALS").exists() && !pins.map("FOREIGN").exists();
     for name in PINNED {
         loader.map_pin_path(in_object(name), pins.map(name));
     }
@@ -397,6 +403,10 @@ fn load_object(pins: &Pins, build: &str, facts: &Facts) -> Result<Loaded, LoadEr
         let path = pins.map(name);
         let map = sys::bpf::open_pin(&path).map_err(|source| pin_error("open", &path, source))?;
         maps.insert(*name, map);
+    }
+    if unknown && let Some(map) = maps.get("FOREIGN") {
+        sys::bpf::update(map.as_fd(), 0u32.as_bytes(), 1u64.as_bytes())
+            .map_err(|source| pin_error("write", &pins.map("FOREIGN"), source))?;
     }
     let template = match object.map("TEMPLATE") {
         Some(Map::Array(map)) => map.fd().as_fd().try_clone_to_owned(),

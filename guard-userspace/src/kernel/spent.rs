@@ -3,44 +3,88 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use guard_common::abi::Spent;
+use guard_common::abi::{ACCOUNT_PROBES, Spent, first_account};
 use guard_common::key;
+use guard_common::limits::ACCOUNTS;
 use zerocopy::IntoBytes;
 
 use super::Kernel;
 use crate::events::{Peer, Protocol};
 use crate::sys::bpf;
+use crate::sys::shared::Shared;
 
 /// The protocol of every gateway.
 const TCP: u8 = 6;
 
-impl Kernel {
-    /// Begins to count what sessions send; what has been counted stays.
-    pub(super) fn open_accounts(&self, sessions: impl Iterator<Item = u64>) -> io::Result<()> {
-        let map = self.map("SPENT")?;
-        for session in sessions {
-            bpf::insert(map, session.as_bytes(), Spent::default().as_bytes())?;
+/// The accounts, as the programs have them: a table that both write, so its words are changed as they change them.
+struct Accounts(Shared);
+
+/// Words of [`Spent`].
+const WORDS: usize = size_of::<Spent>() / 8;
+const BYTES: usize = 1;
+const CLOSED_AT: usize = 2;
+
+impl Accounts {
+    /// The places that an account can have.
+    fn places(session: u64) -> impl Iterator<Item = usize> {
+        (0..ACCOUNT_PROBES).map(move |n| (first_account(session) + n & ACCOUNTS - 1) as usize)
+    }
+
+    fn word(&self, place: usize, word: usize) -> &AtomicU64 {
+        self.0.word(place * WORDS + word)
+    }
+
+    fn find(&self, session: u64) -> Option<usize> {
+        Self::places(session).find(|place| self.word(*place, 0).load(Ordering::Acquire) == session)
+    }
+
+    fn open(&self, session: u64) -> io::Result<()> {
+        let claim = |place: usize| {
+            self.word(place, 0).compare_exchange(0, session, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        };
+        if self.find(session).is_some() || Self::places(session).any(claim) {
+            return Ok(());
         }
+        Err(io::Error::other("no room for the account of a session: too many sessions"))
+    }
+
+    fn close(&self, session: u64) {
+        while let Some(place) = self.find(session) {
+            self.word(place, BYTES).store(0, Ordering::Release);
+            self.word(place, CLOSED_AT).store(0, Ordering::Release);
+            self.word(place, 0).store(0, Ordering::Release);
+        }
+    }
+}
+
+impl Kernel {
+    fn accounts(&self) -> io::Result<Accounts> {
+        Shared::map(self.map("ACCOUNTS")?, ACCOUNTS as usize * WORDS).map(Accounts)
+    }
+
+    /// Begins to count what sessions send; what has been counted stays.
+    pub(super) fn open_accounts(&self, mut sessions: impl Iterator<Item = u64>) -> io::Result<()> {
+        let accounts = self.accounts()?;
+        sessions.try_for_each(|session| accounts.open(session))
+    }
+
+    pub(super) fn close_accounts(&self, sessions: impl Iterator<Item = u64>) -> io::Result<()> {
+        let accounts = self.accounts()?;
+        sessions.for_each(|session| accounts.close(session));
         Ok(())
     }
 
-    pub(super) fn close_account(&self, session: u64) -> io::Result<()> {
-        bpf::delete(self.map("SPENT")?, session.as_bytes()).map(drop)
-    }
-
-    /// What each session has sent, as the kernel counts it.
+    /// What each session of a governed cgroup has sent, as the kernel counts it.
     pub fn spent(&self) -> io::Result<BTreeMap<u64, Spent>> {
-        let map = self.map("SPENT")?;
-        let (mut all, mut key, mut next) = (BTreeMap::new(), None::<u64>, 0u64);
-        while bpf::next_key(map, key.as_ref().map(IntoBytes::as_bytes), next.as_mut_bytes())? {
-            let mut spent = Spent::default();
-            if bpf::lookup(map, next.as_bytes(), spent.as_mut_bytes())? {
-                all.insert(next, spent);
-            }
-            key = Some(next);
-        }
-        Ok(all)
+        let accounts = self.accounts()?;
+        let account = |session: u64| {
+            let place = accounts.find(session)?;
+            let word = |which| accounts.word(place, which).load(Ordering::Acquire);
+            Some((session, Spent { session, bytes: word(BYTES), closed_at: word(CLOSED_AT), _pad: 0 }))
+        };
+        Ok(self.sessions()?.into_iter().filter_map(account).collect())
     }
 
     /// Keeps domains from a gateway until then, in nanoseconds of CLOCK_BOOTTIME; `None` no longer keeps them.

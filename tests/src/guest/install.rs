@@ -78,6 +78,10 @@ struct Load {
 
 impl Load {
     fn start(stage: &Stage, cgroup: &Path) -> Result<Self> {
+        Self::with_pauses(stage, cgroup, Duration::from_micros(500))
+    }
+
+    fn with_pauses(stage: &Stage, cgroup: &Path, pause: Duration) -> Result<Self> {
         let (shut, open) = (At::fresh(Kind::Shut, Who::Root)?, At::fresh(Kind::Open, Who::Root)?);
         let _ = stage;
         let stop = open.at_work("stop");
@@ -93,7 +97,7 @@ impl Load {
                     wrong |= i32::from(fs::write(open.file(), "after\n").is_err()) << 2;
                     rounds += 1;
                     // Each refusal is a record, and the guest's disk is its memory.
-                    std::thread::sleep(Duration::from_micros(500));
+                    std::thread::sleep(pause);
                 }
                 if rounds < 50 { 120 } else { wrong }
             })
@@ -163,7 +167,7 @@ fn many() -> Result<()> {
         fs::remove_file(file.path())?;
     }
     stage.reload()?;
-    let load = Load::start(&stage, cgroup.path())?;
+    let load = Load::with_pauses(&stage, cgroup.path(), Duration::from_millis(20))?;
     let extra = Path::new(POLICIES).join("extra.yaml");
     let mut daemon = Client::connect(Path::new(RUN))?;
     let (begun, first) = (Instant::now(), generation());

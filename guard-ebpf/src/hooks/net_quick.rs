@@ -1,0 +1,63 @@
+//! Packets and sends that pass at first sight, which are nearly all of them: plain IPv4, to where the socket was agreed to
+//! send or where everybody of its cgroup's domain may, from a session that has enough left. Nothing is refused here:
+//! what is not clear at once is examined by `net_packet` and `net`.
+
+use aya_ebpf::bindings::{__sk_buff, bpf_sock};
+use guard_common::table::{self, Words};
+
+use crate::address::{AF_INET, AF_UNIX, Key};
+use crate::judge::Arena;
+use crate::kernel::{Ptr, at, load};
+use crate::maps::CLOSED;
+use crate::packet::{self, TCP, UDP};
+use crate::subject::Subject;
+use crate::{approval, spent, whose};
+
+/// Does a task send on a socket to whom it was agreed to, as things are? Not where a session has nothing left.
+#[inline(always)]
+pub(super) fn sends(subject: Subject, sk: Ptr, message: Ptr) -> bool {
+    let family: u16 = load(sk, at!(SOCK_FAMILY));
+    if family == AF_UNIX {
+        return !subject.boxed;
+    }
+    if family != AF_INET || load::<u64, _, _>(message, at!(MESSAGE_NAME)) != 0 || CLOSED.happened() {
+        return false;
+    }
+    let approved = approval::find(sk);
+    let Some(arena) = Arena::live() else { return false };
+    let (protocol, port): (u16, u16) = (load(sk, at!(SOCK_PROTOCOL)), load(sk, at!(SOCK_PEER_PORT)));
+    let peer = Key::v4(load(sk, at!(SOCK_PEER_V4)), protocol as u8, port);
+    approval::covers(approved, arena.word(table::AT_GENERATION), subject.domain, peer)
+}
+
+#[inline(always)]
+pub(super) fn passes(
+    arena: Arena,
+    skb: *const __sk_buff,
+    sk: *const bpf_sock,
+    cgroup: u64,
+    foreign: bool,
+) -> bool {
+    let Some(plain) = packet::plain(skb) else { return false };
+    let to = Key::v4(plain.address, plain.protocol, plain.port);
+    let (domain, session) = if plain.protocol == TCP && !foreign {
+        // Most streams go where everybody may, of which nothing is kept; what was agreed to for others is in no other
+        // name than their cgroup's.
+        let Some((domain, session)) = whose::is_known(cgroup) else { return false };
+        if packet::listens(sk) || !table::is_easy(&arena, domain, to.0) {
+            return false;
+        }
+        (domain, session)
+    } else if plain.protocol == TCP || plain.protocol == UDP {
+        let approved = approval::find(sk.cast::<u8>());
+        if !approval::is_of(approved, arena.word(table::AT_GENERATION)) || !approval::names(approved, to) {
+            return false;
+        }
+        let Some(whose) = approval::made_for(approved) else { return false };
+        whose
+    } else {
+        return false;
+    };
+    let limit = spent::limit(arena, domain);
+    limit == 0 || spent::fits(session, limit, plain.length)
+}
