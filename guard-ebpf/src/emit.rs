@@ -1,6 +1,5 @@
 //! What happened, into the ring.
 
-use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated as helpers;
@@ -80,15 +79,9 @@ pub(crate) extern "C" fn emit(scratch: *mut Scratch) -> u64 {
     let tail = kernel::masked(u64::from(what.tail), TAIL as u64 - 1);
     let flags =
         if load::<u32, _, _>(task, at!(TASK_FLAGS)) & PF_IO_WORKER != 0 { EventFlags::IO_WORKER } else { 0 };
+    let uid = subject::uid(task);
     // SAFETY: helpers that take nothing.
-    let (ids, uid, cpu, time) = unsafe {
-        (
-            helpers::bpf_get_current_pid_tgid(),
-            helpers::bpf_get_current_uid_gid() as u32,
-            helpers::bpf_get_smp_processor_id(),
-            helpers::bpf_ktime_get_boot_ns(),
-        )
-    };
+    let (cpu, time) = unsafe { (helpers::bpf_get_smp_processor_id(), helpers::bpf_ktime_get_boot_ns()) };
     // SAFETY: as above.
     unsafe {
         put(&raw mut (*event).seq, sequence());
@@ -99,8 +92,8 @@ pub(crate) extern "C" fn emit(scratch: *mut Scratch) -> u64 {
         put(&raw mut (*event).generation, what.generation);
         put(&raw mut (*event).detail, what.detail);
         put(&raw mut (*event).cpu, cpu);
-        put(&raw mut (*event).pid, (ids >> 32) as u32);
-        put(&raw mut (*event).tid, ids as u32);
+        put(&raw mut (*event).pid, load(task, at!(TASK_TGID)));
+        put(&raw mut (*event).tid, load(task, at!(TASK_PID)));
         put(&raw mut (*event).ppid, parent);
         put(&raw mut (*event).uid, uid);
         put(&raw mut (*event).loginuid, loginuid(task));
@@ -117,7 +110,7 @@ pub(crate) extern "C" fn emit(scratch: *mut Scratch) -> u64 {
         put(&raw mut (*event).op, what.op);
         put(&raw mut (*event).verdict, what.verdict);
         put(&raw mut (*event).flags, what.flags | flags);
-        helpers::bpf_get_current_comm((&raw mut (*event).comm).cast(), 16);
+        name(event, task);
     }
     let length = if short {
         kernel::masked((HEAD + PATH_MAX) as u64 - header_at, SLACK as u64 - 1)
@@ -147,6 +140,22 @@ unsafe fn output(scratch: *mut Scratch, event: *mut Event, short: bool, length: 
             let all = (&raw mut (*scratch).bytes).cast();
             helpers::bpf_ringbuf_output(EVENTS.as_ptr(), all, (HEAD + PATH_MAX) as u64 + tail, 0)
         }
+    }
+}
+
+/// Writes a task's name: two words, which end in a NUL whoever changes them meanwhile.
+///
+/// # Safety
+///
+/// The event is in a map value or on the stack.
+#[inline(always)]
+unsafe fn name(event: *mut Event, task: Ptr) {
+    const { assert!(core::mem::offset_of!(Event, comm) % 8 == 0) };
+    // SAFETY: sixteen bytes at a multiple of eight.
+    unsafe {
+        let to = (&raw mut (*event).comm).cast::<u64>();
+        put(to, load(task, at!(TASK_COMM)));
+        put(to.add(1), load(task, at!(TASK_COMM, 8)));
     }
 }
 
@@ -244,7 +253,7 @@ pub(crate) fn emit_key<const BY_TASK: bool>(what: &What, cgroup: u64, key: Key) 
         put(&raw mut (*event).flags, what.flags);
         put(&raw mut (*event).comm, [0; 16]);
         if BY_TASK {
-            helpers::bpf_get_current_comm((&raw mut (*event).comm).cast(), 16);
+            name(event, kernel::current());
         }
         if helpers::bpf_ringbuf_output(EVENTS.as_ptr(), (&raw mut small).cast(), END as u64, 0) != 0 {
             count(Site::EventsLost);
@@ -287,10 +296,7 @@ pub(crate) fn emit_process(kind: EventKind, op: Op, label: &Label, process: Proc
         put(&raw mut (*event).op, op as u8);
         put(&raw mut (*event).verdict, Verdict::Allow as u8);
         put(&raw mut (*event).flags, 0);
-        let comm = task as u64 + off!(TASK_COMM);
-        if helpers::bpf_probe_read_kernel((&raw mut (*event).comm).cast(), 16, comm as *const c_void) != 0 {
-            count(Site::ReadFailed);
-        }
+        name(event, task);
         if helpers::bpf_ringbuf_output(EVENTS.as_ptr(), event.cast(), size_of::<Event>() as u64, 0) != 0 {
             count(Site::EventsLost);
         }

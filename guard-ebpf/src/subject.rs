@@ -244,6 +244,12 @@ pub(crate) fn parent(task: Ptr) -> u32 {
     load(follow(kernel::loose(task), at!(TASK_REAL_PARENT)), at!(TASK_TGID))
 }
 
+/// Whose credentials a task acts with, as the host numbers users.
+#[inline(always)]
+pub(crate) fn uid(task: Ptr) -> u32 {
+    load(follow(kernel::loose(task), at!(TASK_CRED)), at!(CRED_UID))
+}
+
 /// The mount namespace of a task.
 #[inline(always)]
 pub(crate) fn mounts(task: Ptr) -> u64 {

@@ -60,6 +60,9 @@ pub(crate) fn socket_connect(ctx: LsmContext) -> i32 {
     if sk.is_null() {
         return -EPERM;
     }
+    if net_quick::connects(subject, sk, address, length) {
+        return 0;
+    }
     let kind = Kind::of(sk);
     match kind {
         Kind::Local | Kind::Kernel => 0,

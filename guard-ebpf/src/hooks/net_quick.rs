@@ -3,15 +3,44 @@
 //! what is not clear at once is examined by `net_packet` and `net`.
 
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
-use guard_common::table::{self, Words};
+use guard_common::abi::Site;
+use guard_common::table::{self, DomainFlags, Words};
 
-use crate::address::{AF_INET, AF_UNIX, Key};
+use crate::address::{self, AF_INET, AF_UNIX, Key, SOCK_STREAM};
 use crate::judge::Arena;
-use crate::kernel::{Ptr, at, load};
-use crate::maps::CLOSED;
+use crate::kernel::{self, Ptr, at, count, load};
+use crate::maps::{CLOSED, DOWN};
 use crate::packet::{self, TCP, UDP};
-use crate::subject::Subject;
+use crate::subject::{self, Subject};
 use crate::{approval, spent, whose};
+
+/// Does a task connect a stream to where everybody of its domain may, of which nothing is told nor kept? Not where what
+/// was agreed to for the socket before must go, nor where anything decides beside the policy.
+#[inline(always)]
+pub(super) fn connects(subject: Subject, sk: Ptr, address: *const u8, length: u32) -> bool {
+    let (family, kind, protocol): (u16, u16, u16) =
+        (load(sk, at!(SOCK_FAMILY)), load(sk, at!(SOCK_TYPE)), load(sk, at!(SOCK_PROTOCOL)));
+    let stream = family == AF_INET && kind == SOCK_STREAM && protocol == u16::from(TCP);
+    if !stream || length < 16 || CLOSED.happened() || DOWN.happened() {
+        return false;
+    }
+    let Some(front) = kernel::read::<u64>(address as u64) else { return false };
+    let (named, port, to) = (front as u16, (front >> 16) as u16, (front >> 32) as u32);
+    // The wildcard means another address.
+    if named != AF_INET || to == 0 {
+        return false;
+    }
+    let Some(arena) = Arena::live() else { return false };
+    let passes = arena.flags(subject.domain).has(DomainFlags::ALLOWS_NONE)
+        && table::is_easy(&arena, subject.domain, Key::v4(to, TCP, port).0)
+        && whose::is_known(subject::cgroup_id(address::cgroup(sk)))
+            == Some((subject.domain, subject.session))
+        && approval::find(sk).is_null();
+    if passes {
+        count(Site::Allowed);
+    }
+    passes
+}
 
 /// Does a task send on a socket to whom it was agreed to, as things are? Not where a session has nothing left.
 #[inline(always)]
