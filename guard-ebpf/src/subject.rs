@@ -58,7 +58,7 @@ fn may_be_inside(task: Ptr) -> bool {
 /// The same of a task that has no label of its own.
 #[inline(always)]
 fn may_be_inside_by_others(task: Ptr) -> bool {
-    has_storage(follow(kernel::loose(task), at!(TASK_GROUP_LEADER))) || filter_hit(current_cgroup())
+    has_storage(kernel::loose(leader(task))) || filter_hit(current_cgroup())
 }
 
 /// The running task, if it has a label of its own that counts: for sleepable programs, whose verifier does

@@ -73,18 +73,20 @@ fn examine(skb: *mut __sk_buff) -> i32 {
     spend(owner, &packet)
 }
 
-/// Whose the socket is; nobody's if its cgroup is not governed and nothing that holds was agreed to for it.
+/// Whose the socket is; nobody's if its cgroup is not governed and nothing was ever agreed to for it.
 #[inline(always)]
 fn owner(arena: Arena, approved: *const Approval, cgroup: u64) -> Option<Owner> {
     let generation = arena.word(table::AT_GENERATION);
     let (domain, session) = match approval::made_for(approved) {
         // Also a socket from outside, or of a cgroup that has gone, as long as what was agreed to for it holds.
         Some(agreed) if approval::is_of(approved, generation) => agreed,
-        before => {
-            let (domain, session) = whose::is(cgroup)?;
+        before => match whose::is(cgroup) {
             // A sandbox is tighter than the cgroup it is in.
-            (before.map_or(domain, |(domain, _)| domain), session)
-        }
+            Some((domain, session)) => (before.map_or(domain, |(domain, _)| domain), session),
+            // From outside, and what was agreed to for it was under other policies: what is still queued is judged by
+            // those of now, for whom it was agreed to.
+            None => before?,
+        },
     };
     Some(Owner { arena, domain, session, generation, cgroup })
 }

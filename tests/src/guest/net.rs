@@ -5,6 +5,7 @@ mod limits;
 mod listen;
 mod options;
 mod partial;
+mod queued;
 mod rings;
 mod roads;
 mod unix;
@@ -69,6 +70,11 @@ pub(super) const TESTS: &[Test] = &[
         limits::a_gateway_that_is_taken_away_gets_nothing_more,
     )
     .within(120),
+    Test::new(
+        "what is queued goes by the policies of its time",
+        queued::what_is_queued_goes_by_the_policies_of_its_time,
+    )
+    .within(180),
     Test::new("a budget survives reload and restart", limits::the_count_survives_reload_and_restart)
         .within(180),
     Test::new("the gateway is named when it is down", limits::a_gateway_that_is_down_is_named).within(180),

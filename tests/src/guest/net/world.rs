@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 
@@ -83,6 +83,24 @@ impl World {
         listen_for(&listener, 4096).context("listen for many")?;
         self.gateway = Some(listener);
         Ok(())
+    }
+
+    /// Gives the gateway little room for what it has not read: the rest waits where it comes from.
+    pub(super) fn narrow_gateway(&self) -> Result<()> {
+        let gateway = self.gateway.as_ref().context("there is no gateway")?;
+        nix::sys::socket::setsockopt(gateway, nix::sys::socket::sockopt::RcvBuf, &(16 << 10))
+            .context("narrow the gateway")
+    }
+
+    /// The connection that came to the gateway from that port; others wait there too.
+    pub(super) fn accept_from(&self, port: u16) -> Result<TcpStream> {
+        let gateway = self.gateway.as_ref().context("there is no gateway")?;
+        loop {
+            let (connection, from) = gateway.accept().context("accept as the gateway")?;
+            if from.port() == port {
+                return Ok(connection);
+            }
+        }
     }
 
     pub(super) fn close_gateway(&mut self) {
