@@ -21,6 +21,7 @@ mod near;
 mod object;
 mod packet;
 mod passed;
+mod rejoin;
 mod spent;
 mod storage;
 mod subject;

@@ -304,6 +304,8 @@ data! {
     FOREIGN: 1, ".data.foreign";
     /// Which words of the daemon's about cgroups hold, see `whose`; 0 while it changes them.
     EPOCH: 1, ".data.epoch";
+    /// How often the daemon has changed what applies to cgroups, in 16 bits, see `rejoin`.
+    CHANGES: 1, ".data.changes";
     /// Cgroups that were looked up, see `whose`.
     WHOSE: whose::SLOTS as usize * whose::SLOT_BYTES as usize / 8, ".data.whose";
 }

@@ -12,7 +12,7 @@ use guard_common::limits::CGROUP_FILTER_BITS;
 use crate::confine;
 use crate::kernel::{self, Ptr, at, count, follow, load, member, off, word};
 use crate::maps::{CGROUP_FILTER, CGROUPS, CONTROL, LABELS, LAUNCHERS};
-use crate::storage;
+use crate::{rejoin, storage};
 
 /// A task that is inside a domain.
 #[derive(Clone, Copy)]
@@ -77,6 +77,7 @@ fn counting(task: Ptr, label: &mut Label) -> Option<Subject> {
     if label.domain == 0 || label.flags & LabelFlags::PENDING != 0 {
         return None;
     }
+    rejoin::renew(label);
     follow_group(task, label);
     let boxed = label.flags & LabelFlags::SANDBOXED != 0;
     Some(Subject { task, domain: label.domain, session: label.session, boxed })
@@ -114,6 +115,7 @@ pub(crate) fn current_label() -> Label {
     if may_be_inside(task) {
         settled(&raw mut *label);
         if label.domain != 0 {
+            rejoin::renew(label);
             follow_group(task, label);
         }
     }

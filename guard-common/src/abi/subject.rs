@@ -24,6 +24,8 @@ impl LabelFlags {
     pub const PENDING: u32 = 1;
     /// A sandbox has moved the task to where its label says it is.
     pub const SANDBOXED: u32 = 2;
+    /// Bits 16 to 31: how often policies had changed when the label was looked at last. A new label has 0 there.
+    pub const CHANGES_SHIFT: u32 = 16;
 }
 
 /// What a session has sent: packets of its sockets as they leave the network layer, headers included.

@@ -41,6 +41,7 @@ const PINNED: &[&str] = &[
     "ACCOUNTS",
     "FOREIGN",
     "EPOCH",
+    "CHANGES",
     "GATEWAYS",
     "SEEN",
     "HELD",
@@ -382,6 +383,7 @@ fn in_object(name: &'static str) -> &'static str {
         "DOWN" => ".data.down",
         "FOREIGN" => ".data.foreign",
         "EPOCH" => ".data.epoch",
+        "CHANGES" => ".data.changes",
         name => name,
     }
 }

@@ -1,7 +1,7 @@
 //! Coming, changing and going: no moment without a whole policy, and a status that knows.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use super::Test;
 use super::agent::{End, REFUSED, Who, enter, inside};
 use super::ground::{At, Kind};
 use super::runner::thorough;
-use super::stage::{LOG, PINS, POLICIES, RUN, STATE, Stage, end_daemon, generation, log_end, status};
+use super::stage::{Cgroup, LOG, PINS, POLICIES, RUN, STATE, Stage, end_daemon, generation, log_end, status};
 use super::sys;
 
 pub(super) const TESTS: &[Test] = &[
@@ -28,6 +28,7 @@ pub(super) const TESTS: &[Test] = &[
     test("reloads under load let nothing forbidden through and stop nothing allowed", reloads),
     test("many changes of policy under load let nothing forbidden through and stop nothing allowed", many)
         .within(7200),
+    test("a policy that is added binds what runs already, and one that goes lets go", added),
     test("policies with an error are refused and the old ones stay", broken),
     test("guard does not start inside a domain", inside_a_domain),
     test("a killed daemon leaves everything deciding and the next one takes over without a gap", killed),
@@ -189,6 +190,94 @@ fn many() -> Result<()> {
     fs::remove_dir_all(&aside)?;
     stage.reload()?;
     ended
+}
+
+/// A policy for the same cgroups that lets nothing be written.
+const ALSO: &str = "version: 1
+policy: kt-also
+applies_to:
+  - cgroup: /kt/box/**
+mode: enforce
+exec: { default: allow }
+load: { default: allow }
+read: { default: allow }
+write: { default: block }
+connect: { default: block }
+";
+
+/// What came of a write by the process itself, by a thread that was there from the beginning, and by a child.
+type Came = [u8; 3];
+
+fn added() -> Result<()> {
+    let stage = Stage::set()?;
+    let cgroup = stage.cgroup("box")?;
+    let nested = Cgroup::make(&cgroup.path().join("below"))?;
+    let file = Path::new(POLICIES).join("also.yaml");
+    for at in [cgroup.path(), nested.path()] {
+        let open = At::fresh(Kind::Open, Who::Root)?;
+        let (orders, order) = nix::unistd::pipe()?;
+        let (answers, answer) = nix::unistd::pipe()?;
+        let Some(child) = sys::split()? else {
+            drop((order, answers));
+            sys::end_with(|| write_when_told(fs::File::from(orders), fs::File::from(answer), &open.file()))
+        };
+        drop((orders, answer));
+        let (mut order, mut answers) = (fs::File::from(order), fs::File::from(answers));
+        let mut ask = || -> Result<Came> {
+            let mut came = Came::default();
+            order.write_all(b"w")?;
+            answers.read_exact(&mut came)?;
+            Ok(came)
+        };
+        enter(at, child)?;
+        let outcome = (|| {
+            let before = ask()?;
+            ensure!(before == [0, 0, 0], "under one policy writes ended with {before:?}");
+            fs::write(&file, ALSO)?;
+            stage.reload()?;
+            let with = ask();
+            fs::remove_file(&file)?;
+            stage.reload()?;
+            let (with, after) = (with?, ask()?);
+            ensure!(with == [1, 1, 1], "with another policy writes ended with {with:?}, not with EPERM");
+            ensure!(after == [0, 0, 0], "without it again writes ended with {after:?}");
+            Ok(())
+        })();
+        kill(child, Signal::SIGKILL)?;
+        waitpid(child, None)?;
+        outcome?;
+    }
+    Ok(())
+}
+
+/// Writes for each byte that it is told, in three ways, and answers with the three errors.
+fn write_when_told(mut orders: fs::File, mut answer: fs::File, file: &Path) -> i32 {
+    let write =
+        || fs::write(file, "after\n").err().map_or(0, |error| error.raw_os_error().unwrap_or(255) as u8);
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let (say, said) = std::sync::mpsc::channel::<u8>();
+        scope.spawn(move || {
+            told.iter().for_each(|()| {
+                let _ = say.send(write());
+            })
+        });
+        while orders.read_exact(&mut [0]).is_ok() {
+            let own = write();
+            let _ = tell.send(());
+            let threads = said.recv().unwrap_or(254);
+            let child = sys::spawn(|| i32::from(write())).map(|child| waitpid(child, None));
+            let childs = match child {
+                Ok(Ok(WaitStatus::Exited(_, code))) => code as u8,
+                _ => 253,
+            };
+            if answer.write_all(&[own, threads, childs]).is_err() {
+                break;
+            }
+        }
+        drop(tell);
+    });
+    0
 }
 
 fn broken() -> Result<()> {

@@ -1,0 +1,95 @@
+//! Policies that come to a cgroup, or go, while tasks run in it. A label names the domain that its task entered; after each
+//! change of policies a task asks once what its cgroup's domain is now. It takes that on if its own policies are all
+//! in it, or if one of them has gone. So nobody gets rid of a policy by where it is, and what a sandbox has moved stays.
+
+use guard_common::abi::{CgroupEntry, Label, LabelFlags};
+use guard_common::limits::POLICIES_PER_DOMAIN;
+use guard_common::table::{self, DomainFlags, Words};
+
+use crate::judge::Arena;
+use crate::kernel::{self, get, put};
+use crate::maps::{CGROUPS, CHANGES};
+use crate::subject;
+
+/// Looks whether policies have changed since the running task's label was looked at.
+#[inline(always)]
+pub(crate) fn renew(label: &mut Label) {
+    let changes = get(CHANGES.word(0)) as u32;
+    if (label.flags ^ changes << LabelFlags::CHANGES_SHIFT) >> LabelFlags::CHANGES_SHIFT != 0 {
+        rejoined(&raw mut *label, changes);
+    }
+}
+
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rejoined(label: *mut Label, changes: u32) -> u64 {
+    if label.is_null() {
+        return 0;
+    }
+    let Some(arena) = Arena::live() else { return 0 };
+    // SAFETY: not null, the caller's.
+    let label = unsafe { &mut *label };
+    let flags = label.flags & ((1 << LabelFlags::CHANGES_SHIFT) - 1) | changes << LabelFlags::CHANGES_SHIFT;
+    let mut domain = label.domain;
+    if flags & LabelFlags::SANDBOXED == 0 {
+        let of = cgroups(label.session);
+        if of != 0 && of != domain && follows(arena, domain, of) {
+            domain = of;
+        }
+    }
+    label.domain = domain;
+    label.flags = flags;
+    let place = subject::label_of(kernel::current());
+    if !place.is_null() {
+        // In one piece: another look may come between.
+        put(place.cast::<u64>(), u64::from(domain) | u64::from(flags) << 32);
+    }
+    1
+}
+
+/// The domain of the running task's cgroup, if it is of the session, else of the session's own cgroup; 0 if that is no
+/// more.
+#[inline(always)]
+fn cgroups(session: u64) -> u32 {
+    let entry = CGROUPS.get(&subject::current_cgroup());
+    if !entry.is_null() && of(entry).1 == session {
+        return of(entry).0;
+    }
+    let entry = CGROUPS.get(&session);
+    if entry.is_null() { 0 } else { of(entry).0 }
+}
+
+#[inline(always)]
+fn of(entry: *const CgroupEntry) -> (u32, u64) {
+    // SAFETY: checked for null, an entry of the map.
+    unsafe { (get(&raw const (*entry).domain), get(&raw const (*entry).session)) }
+}
+
+/// May a task of one domain come to live in the other?
+#[inline(always)]
+fn follows(arena: Arena, from: u32, to: u32) -> bool {
+    let (now, then) = (arena.flags(from), arena.flags(to));
+    if !then.has(DomainFlags::LIVE) {
+        return false;
+    }
+    if !now.has(DomainFlags::LIVE) {
+        return true;
+    }
+    let unit =
+        |domain: u32, n: u32| arena.word(table::domain_at(domain) + table::domain::POLICIES + n) as u32;
+    let mut all = true;
+    let mut n = 0;
+    while n < POLICIES_PER_DOMAIN as u32 {
+        if n < now.policies() {
+            let (wanted, mut found, mut m) = (unit(from, n), false, 0);
+            while m < POLICIES_PER_DOMAIN as u32 {
+                found |= m < then.policies() && unit(to, m) == wanted;
+                m += 1;
+            }
+            all &= found;
+        }
+        n += 1;
+    }
+    all
+}
