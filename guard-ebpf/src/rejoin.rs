@@ -33,8 +33,8 @@ extern "C" fn rejoined(label: *mut Label, changes: u32) -> u64 {
     let flags = label.flags & ((1 << LabelFlags::CHANGES_SHIFT) - 1) | changes << LabelFlags::CHANGES_SHIFT;
     let mut domain = label.domain;
     if flags & LabelFlags::SANDBOXED == 0 {
-        let of = cgroups(label.session);
-        if of != 0 && of != domain && follows(arena, domain, of) {
+        let (of, own) = cgroups(label.session);
+        if of != 0 && of != domain && follows(arena, domain, of, own) {
             domain = of;
         }
     }
@@ -48,16 +48,16 @@ extern "C" fn rejoined(label: *mut Label, changes: u32) -> u64 {
     1
 }
 
-/// The domain of the running task's cgroup, if it is of the session, else of the session's own cgroup; 0 if that is no
-/// more.
+/// The domain of the running task's own cgroup, if that is of the session, else of the session's cgroup, 0 if there is no
+/// such cgroup any more; and which of the two it is.
 #[inline(always)]
-fn cgroups(session: u64) -> u32 {
+fn cgroups(session: u64) -> (u32, bool) {
     let entry = CGROUPS.get(&subject::current_cgroup());
     if !entry.is_null() && of(entry).1 == session {
-        return of(entry).0;
+        return (of(entry).0, true);
     }
     let entry = CGROUPS.get(&session);
-    if entry.is_null() { 0 } else { of(entry).0 }
+    (if entry.is_null() { 0 } else { of(entry).0 }, false)
 }
 
 #[inline(always)]
@@ -66,15 +66,16 @@ fn of(entry: *const CgroupEntry) -> (u32, u64) {
     unsafe { (get(&raw const (*entry).domain), get(&raw const (*entry).session)) }
 }
 
-/// May a task of one domain come to live in the other?
+/// May a task of one domain come to live in the other? `own`: that is the domain of the cgroup which the task is in. One that
+/// has left its cgroup may have had policies there that the session's own cgroup has not.
 #[inline(always)]
-fn follows(arena: Arena, from: u32, to: u32) -> bool {
+fn follows(arena: Arena, from: u32, to: u32, own: bool) -> bool {
     let (now, then) = (arena.flags(from), arena.flags(to));
     if !then.has(DomainFlags::LIVE) {
         return false;
     }
     if !now.has(DomainFlags::LIVE) {
-        return true;
+        return own;
     }
     let unit =
         |domain: u32, n: u32| arena.word(table::domain_at(domain) + table::domain::POLICIES + n) as u32;
