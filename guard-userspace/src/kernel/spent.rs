@@ -29,7 +29,7 @@ const CLOSED_AT: usize = 2;
 impl Accounts {
     /// The places that an account can have.
     fn places(session: u64) -> impl Iterator<Item = usize> {
-        (0..ACCOUNT_PROBES).map(move |n| (first_account(session) + n & ACCOUNTS - 1) as usize)
+        (0..ACCOUNT_PROBES).map(move |n| ((first_account(session) + n) & (ACCOUNTS - 1)) as usize)
     }
 
     fn word(&self, place: usize, word: usize) -> &AtomicU64 {
