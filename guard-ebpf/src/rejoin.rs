@@ -1,6 +1,6 @@
 //! Policies that come to a cgroup, or go, while tasks run in it. A label names the domain that its task entered; after each
-//! change of policies a task asks once what its cgroup's domain is now. It takes that on if its own policies are all
-//! in it, or if one of them has gone. So nobody gets rid of a policy by where it is, and what a sandbox has moved stays.
+//! change of policies a task asks once what its cgroup's domain is now, and takes that on if its own policies are all in
+//! it. So nobody gets rid of a policy by where it is, and what a sandbox has moved stays.
 
 use guard_common::abi::{CgroupEntry, Label, LabelFlags};
 use guard_common::limits::POLICIES_PER_DOMAIN;
@@ -33,8 +33,8 @@ extern "C" fn rejoined(label: *mut Label, changes: u32) -> u64 {
     let flags = label.flags & ((1 << LabelFlags::CHANGES_SHIFT) - 1) | changes << LabelFlags::CHANGES_SHIFT;
     let mut domain = label.domain;
     if flags & LabelFlags::SANDBOXED == 0 {
-        let (of, own) = cgroups(label.session);
-        if of != 0 && of != domain && follows(arena, domain, of, own) {
+        let of = cgroups(label.session);
+        if of != 0 && of != domain && follows(arena, domain, of) {
             domain = of;
         }
     }
@@ -48,16 +48,16 @@ extern "C" fn rejoined(label: *mut Label, changes: u32) -> u64 {
     1
 }
 
-/// The domain of the running task's own cgroup, if that is of the session, else of the session's cgroup, 0 if there is no
-/// such cgroup any more; and which of the two it is.
+/// The domain of the running task's cgroup, if it is of the session, else of the session's own cgroup; 0 if that is no
+/// more.
 #[inline(always)]
-fn cgroups(session: u64) -> (u32, bool) {
+fn cgroups(session: u64) -> u32 {
     let entry = CGROUPS.get(&subject::current_cgroup());
     if !entry.is_null() && of(entry).1 == session {
-        return (of(entry).0, true);
+        return of(entry).0;
     }
     let entry = CGROUPS.get(&session);
-    (if entry.is_null() { 0 } else { of(entry).0 }, false)
+    if entry.is_null() { 0 } else { of(entry).0 }
 }
 
 #[inline(always)]
@@ -66,16 +66,12 @@ fn of(entry: *const CgroupEntry) -> (u32, u64) {
     unsafe { (get(&raw const (*entry).domain), get(&raw const (*entry).session)) }
 }
 
-/// May a task of one domain come to live in the other? `own`: that is the domain of the cgroup which the task is in. One that
-/// has left its cgroup may have had policies there that the session's own cgroup has not.
+/// Has the one domain all policies of the other? Of a domain that has lost a policy the compiler leaves the others.
 #[inline(always)]
-fn follows(arena: Arena, from: u32, to: u32, own: bool) -> bool {
+fn follows(arena: Arena, from: u32, to: u32) -> bool {
     let (now, then) = (arena.flags(from), arena.flags(to));
-    if !then.has(DomainFlags::LIVE) {
+    if !now.has(DomainFlags::LIVE) || !then.has(DomainFlags::LIVE) {
         return false;
-    }
-    if !now.has(DomainFlags::LIVE) {
-        return own;
     }
     let unit =
         |domain: u32, n: u32| arena.word(table::domain_at(domain) + table::domain::POLICIES + n) as u32;

@@ -53,6 +53,12 @@ pub(crate) fn open(session: u64) -> bool {
         }
         // SAFETY: not null, a value of the map.
         if swap(unsafe { &raw mut (*place).session }, 0, session).1 {
+            // A packet of whoever had it before may have come by late.
+            // SAFETY: as above.
+            unsafe {
+                put(&raw mut (*place).bytes, 0);
+                put(&raw mut (*place).closed_at, 0);
+            }
             return true;
         }
         n += 1;

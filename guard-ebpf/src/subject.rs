@@ -41,7 +41,8 @@ pub(crate) fn inside() -> Option<Subject> {
         // SAFETY: copied whole.
         return counting(task, unsafe { &mut *label });
     }
-    if !may_be_inside_by_others(task) {
+    let busy = off!(STORAGE_BUSY) != 0 && has_storage(task);
+    if !busy && !may_be_inside_by_others(task) {
         return None;
     }
     let label = no_label(&mut label);

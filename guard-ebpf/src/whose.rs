@@ -89,6 +89,7 @@ pub(crate) fn forget(cgroup: u64) {
     if let Some(count) = lock(cgroup) {
         if get(word(cgroup, ID)) == cgroup {
             put(word(cgroup, ID), 0);
+            put(word(cgroup, SINCE), 0);
         }
         put(word(cgroup, COUNT), count + 2);
     }

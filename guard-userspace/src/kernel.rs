@@ -4,6 +4,7 @@ mod ask;
 mod attach;
 pub mod btf;
 mod checks;
+mod data;
 mod facts;
 mod govern;
 mod holds;

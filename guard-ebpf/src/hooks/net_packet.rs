@@ -58,7 +58,7 @@ fn examine(skb: *mut __sk_buff) -> i32 {
     // SAFETY: the context.
     let cgroup = unsafe { helpers::bpf_skb_cgroup_id(skb) };
     let Some(arena) = Arena::live() else { return 0 };
-    let Some(owner) = owner(arena, approved, cgroup) else { return 1 };
+    let Some(owner) = owner(arena, sk, approved, cgroup) else { return 1 };
     let packet = packet::read(skb);
     if packet.protocol == 0 || packet.strays {
         if !owner.opens(packet.item()) {
@@ -75,7 +75,7 @@ fn examine(skb: *mut __sk_buff) -> i32 {
 
 /// Whose the socket is; nobody's if its cgroup is not governed and nothing was ever agreed to for it.
 #[inline(always)]
-fn owner(arena: Arena, approved: *const Approval, cgroup: u64) -> Option<Owner> {
+fn owner(arena: Arena, sk: *const bpf_sock, approved: *const Approval, cgroup: u64) -> Option<Owner> {
     let generation = arena.word(table::AT_GENERATION);
     let (domain, session) = match approval::made_for(approved) {
         // Also a socket from outside, or of a cgroup that has gone, as long as what was agreed to for it holds.
@@ -85,7 +85,8 @@ fn owner(arena: Arena, approved: *const Approval, cgroup: u64) -> Option<Owner> 
             Some((domain, session)) => (before.map_or(domain, |(domain, _)| domain), session),
             // From outside, and what was agreed to for it was under other policies: what is still queued is judged by
             // those of now, for whom it was agreed to.
-            None => before?,
+            // A listener has nothing queued, and may be another's by now.
+            None => before.filter(|_| !packet::listens(sk))?,
         },
     };
     Some(Owner { arena, domain, session, generation, cgroup })

@@ -40,14 +40,21 @@ impl Domains {
         }
         let mut at = 0;
         this.lead_all(units, &mut at, ids)?;
-        // Tasks may live in a sandbox that no rule leads to any more; as long as its profile is there, so is it.
+        // Tasks may live in a domain that no cgroup has any more, and in a sandbox that no rule leads to. What there is
+        // still of its policies holds for them; not so where a profile has gone, which nothing else is as tight as.
         for (known, id) in ids.entries() {
-            let set: Option<Vec<u32>> = known.iter().map(|name| unit_named(units, name)).collect();
-            if let Some(set) = set
-                && set.iter().any(|&unit| units[unit as usize].profile.is_some())
-                && !this.list.iter().any(|domain| domain.id == id)
-            {
-                this.add(units, set, ids)?;
+            let left: Vec<u32> = known.iter().filter_map(|name| unit_named(units, name)).collect();
+            let whole = left.len() == known.len();
+            let profiles = known.iter().any(|name| name.contains('/'));
+            let there = this.list.iter().any(|domain| domain.id == id);
+            if left.is_empty() || left.len() > POLICIES_PER_DOMAIN || profiles && !whole || there {
+                continue;
+            }
+            if whole {
+                this.add(units, left, ids)?;
+            } else {
+                let sandboxes = vec![Vec::new(); left.len()];
+                this.list.push(Domain { id, units: left, sandboxes });
             }
         }
         this.lead_all(units, &mut at, ids)?;

@@ -99,6 +99,12 @@ impl Kernel {
         }
     }
 
+    /// Makes the filter spare outsiders again, after programs of another build were loaded under one that spares nobody.
+    pub(super) fn narrow_filter(&self, before: &[u64]) -> io::Result<()> {
+        bpf::update(self.map("CGROUP_FILTER")?, 0u32.as_bytes(), before.as_bytes())?;
+        self.filter(std::iter::empty())
+    }
+
     /// The ids of the governed cgroups, as the kernel holds them.
     pub fn governed_ids(&self) -> io::Result<Vec<u64>> {
         let map = self.map("CGROUPS")?;

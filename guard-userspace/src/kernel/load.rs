@@ -17,7 +17,7 @@ use zerocopy::IntoBytes;
 use super::btf::{Btf, BtfError};
 use super::facts::{FactError, Facts};
 use super::hooks::{Hook, Need, Tier, hooks};
-use super::{Pins, attach, checks};
+use super::{Pins, attach, checks, data};
 use crate::sys;
 
 /// The programs, as built with this binary.
@@ -196,6 +196,7 @@ impl Kernel {
         }
         // What is there goes on deciding until all of this is attached, be it incomplete or another build's.
         let set = pins.unfinished(&build);
+        let filter = data::filter(&pins);
         let (mut object, maps, template) = load_object(&pins, &set, &facts)?;
         if let Err(error) = attach::attach(&mut object, &pins, &set, &hooks, cgroups, &btf) {
             let _ = pins.drop_links(&set);
@@ -205,7 +206,13 @@ impl Kernel {
         for old in pins.sets().into_iter().filter(|old| *old != build) {
             pins.drop_links(&old).map_err(|source| pin_error("remove", &pins.links(&old), source))?;
         }
-        Ok(Self { pins, maps, hooks, adopted: false, build, tier, template: Some(template) })
+        let kernel = Self { pins, maps, hooks, adopted: false, build, tier, template: Some(template) };
+        if let Some(filter) = filter {
+            kernel
+                .narrow_filter(&filter)
+                .map_err(|source| pin_error("write", &kernel.pins.map("CGROUP_FILTER"), source))?;
+        }
+        Ok(kernel)
     }
 
     /// The object with its maps and none of its programs.
@@ -373,31 +380,18 @@ fn loader(facts: &Facts) -> EbpfLoader<'_> {
     loader
 }
 
-/// What the object calls a map: a section of data has the section's name.
-fn in_object(name: &'static str) -> &'static str {
-    match name {
-        "SITES" => ".data.sites",
-        "CGROUP_FILTER" => ".data.filter",
-        "MOVED" => ".data.moved",
-        "CLOSED" => ".data.closed",
-        "DOWN" => ".data.down",
-        "FOREIGN" => ".data.foreign",
-        "EPOCH" => ".data.epoch",
-        "CHANGES" => ".data.changes",
-        name => name,
-    }
-}
-
 type Loaded = (Ebpf, BTreeMap<&'static str, OwnedFd>, OwnedFd);
 
 fn load_object(pins: &Pins, build: &str, facts: &Facts) -> Result<Loaded, LoadError> {
     pins.prepare(build).map_err(|source| pin_error("make", pins.root(), source))?;
     let written = facts.written_into(OBJECT)?;
+    let kept = data::kept(pins)?;
     let mut loader = loader(facts);
-    // Programs from before there was this word did not set it.
-    let unknown = pins.map("APPROVALS").exists() && !pins.map("FOREIGN").exists();
+    for (name, bytes) in &kept {
+        loader.override_global(name, bytes.as_slice(), true);
+    }
     for name in PINNED {
-        loader.map_pin_path(in_object(name), pins.map(name));
+        loader.map_pin_path(data::section(name), pins.map(name));
     }
     let object = loader.load(&written).map_err(|error| LoadError::Object(Box::new(error)))?;
     let mut maps = BTreeMap::new();
@@ -405,10 +399,6 @@ fn load_object(pins: &Pins, build: &str, facts: &Facts) -> Result<Loaded, LoadEr
         let path = pins.map(name);
         let map = sys::bpf::open_pin(&path).map_err(|source| pin_error("open", &path, source))?;
         maps.insert(*name, map);
-    }
-    if unknown && let Some(map) = maps.get("FOREIGN") {
-        sys::bpf::update(map.as_fd(), 0u32.as_bytes(), 1u64.as_bytes())
-            .map_err(|source| pin_error("write", &pins.map("FOREIGN"), source))?;
     }
     let template = match object.map("TEMPLATE") {
         Some(Map::Array(map)) => map.fd().as_fd().try_clone_to_owned(),

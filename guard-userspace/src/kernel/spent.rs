@@ -40,14 +40,19 @@ impl Accounts {
         Self::places(session).find(|place| self.word(*place, 0).load(Ordering::Acquire) == session)
     }
 
-    fn open(&self, session: u64) -> io::Result<()> {
-        let claim = |place: usize| {
-            self.word(place, 0).compare_exchange(0, session, Ordering::AcqRel, Ordering::Acquire).is_ok()
-        };
-        if self.find(session).is_some() || Self::places(session).any(claim) {
-            return Ok(());
+    /// False if there is no room: packets of a session without an account do not go where it has a limit.
+    fn open(&self, session: u64) -> bool {
+        if self.find(session).is_some() {
+            return true;
         }
-        Err(io::Error::other("no room for the account of a session: too many sessions"))
+        let claim = |place: &usize| {
+            self.word(*place, 0).compare_exchange(0, session, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        };
+        let Some(place) = Self::places(session).find(claim) else { return false };
+        // A packet of whoever had it before may have come by late.
+        self.word(place, BYTES).store(0, Ordering::Release);
+        self.word(place, CLOSED_AT).store(0, Ordering::Release);
+        true
     }
 
     fn close(&self, session: u64) {
@@ -65,9 +70,15 @@ impl Kernel {
     }
 
     /// Begins to count what sessions send; what has been counted stays.
-    pub(super) fn open_accounts(&self, mut sessions: impl Iterator<Item = u64>) -> io::Result<()> {
+    pub(super) fn open_accounts(&self, sessions: impl Iterator<Item = u64>) -> io::Result<()> {
         let accounts = self.accounts()?;
-        sessions.try_for_each(|session| accounts.open(session))
+        for session in sessions.filter(|session| !accounts.open(*session)) {
+            tracing::warn!(
+                session,
+                "no room for the session's account: under max_bytes_out it sends nothing"
+            );
+        }
+        Ok(())
     }
 
     pub(super) fn close_accounts(&self, sessions: impl Iterator<Item = u64>) -> io::Result<()> {

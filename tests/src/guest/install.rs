@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -373,12 +374,39 @@ fn hook_gone() -> Result<()> {
     end_daemon(stage.daemon, Signal::SIGTERM)?;
     // What the other hooks refuse they go on refusing while the set is made whole.
     let load = Load::start(&stage, cgroup.path())?;
+    let changes = pinned("CHANGES")?;
     Stage::start().context("start a daemon to mend it")?;
     load.end()?;
+    // What running programs have written is not written over with what the object begins with.
+    for word in ["MOVED", "CLOSED", "FOREIGN"] {
+        ensure!(pinned(word)? == 1, "{word} says that nothing has happened");
+    }
+    ensure!(pinned("CHANGES")? > changes, "policies are said to have changed as often as before");
     ensure!(try_it()? == REFUSED, "mkdir is not refused after the daemon was restarted");
     let sets = fs::read_dir(Path::new(PINS).join("links"))?.count();
     ensure!(sets == 1, "{sets} sets of links are pinned");
     Ok(())
+}
+
+/// The first word of a pinned array.
+fn pinned(name: &str) -> Result<u64> {
+    const LOOKUP: i32 = 1;
+    const OPEN: i32 = 7;
+    let path = sys::c(Path::new(PINS).join("maps").join(name));
+    let mut attributes = [0u64; 16];
+    attributes[0] = path.as_ptr() as u64;
+    let mut bytes = sys::words(&attributes);
+    let mut arguments = [OPEN.into(), bytes.as_mut_slice().into(), 128usize.into()];
+    let map = sys::call_fd(libc::SYS_bpf, &mut arguments).with_context(|| format!("open the pin {name}"))?;
+    let (key, mut value) = (0u32, [0u64; 1024]);
+    attributes = [0; 16];
+    attributes[0] = u64::from(map.as_raw_fd().cast_unsigned());
+    attributes[1] = (&raw const key) as u64;
+    attributes[2] = (&raw mut value) as u64;
+    let mut bytes = sys::words(&attributes);
+    let mut arguments = [LOOKUP.into(), bytes.as_mut_slice().into(), 128usize.into()];
+    sys::call(libc::SYS_bpf, &mut arguments).with_context(|| format!("read {name}"))?;
+    Ok(std::hint::black_box(value)[0])
 }
 
 /// The log has no room when the daemon starts: it enforces, says so, and writes again once there is.
