@@ -79,6 +79,9 @@ impl DomainFlags {
     pub const LOSS_ALLOWS: u64 = 1 << 4;
     /// The policy asks for the text of argv in records.
     pub const ARGV_TEXT: u64 = 1 << 5;
+    /// Not in use: a policy of the domain has gone. The descriptor says which are left, for tasks that take on another
+    /// domain; until they have, nothing is decided here, and all is blocked.
+    pub const LEFT: u64 = 1 << 6;
     /// Bits 8 to 15: how many policies are joined.
     pub const POLICIES_SHIFT: u32 = 8;
     /// Bits 32 to 63: where the domain's easy peers are listed, see [`is_easy`].

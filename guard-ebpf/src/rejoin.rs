@@ -66,11 +66,11 @@ fn of(entry: *const CgroupEntry) -> (u32, u64) {
     unsafe { (get(&raw const (*entry).domain), get(&raw const (*entry).session)) }
 }
 
-/// Has the one domain all policies of the other? Of a domain that has lost a policy the compiler leaves the others.
+/// Has the one domain all policies of the other, or all that are left of them?
 #[inline(always)]
 fn follows(arena: Arena, from: u32, to: u32) -> bool {
     let (now, then) = (arena.flags(from), arena.flags(to));
-    if !now.has(DomainFlags::LIVE) || !then.has(DomainFlags::LIVE) {
+    if !now.has(DomainFlags::LIVE | DomainFlags::LEFT) || !then.has(DomainFlags::LIVE) {
         return false;
     }
     let unit =

@@ -13,6 +13,8 @@ pub struct Domain {
     pub units: Vec<u32>,
     /// For each joined unit: by profile number the id of the domain that its sandbox leads to.
     pub sandboxes: Vec<Vec<(u8, u32)>>,
+    /// A policy of it has gone, and these are the others: nothing is decided here any more.
+    pub left: bool,
 }
 
 /// Something that is decided otherwise than its author may expect.
@@ -40,8 +42,8 @@ impl Domains {
         }
         let mut at = 0;
         this.lead_all(units, &mut at, ids)?;
-        // Tasks may live in a domain that no cgroup has any more, and in a sandbox that no rule leads to. What there is
-        // still of its policies holds for them; not so where a profile has gone, which nothing else is as tight as.
+        // Tasks may live in a domain that no cgroup has any more, and in a sandbox that no rule leads to. Where a policy
+        // of it has gone, what is left says which domains are as tight; of a profile nothing else is.
         for (known, id) in ids.entries() {
             let left: Vec<u32> = known.iter().filter_map(|name| unit_named(units, name)).collect();
             let whole = left.len() == known.len();
@@ -54,7 +56,7 @@ impl Domains {
                 this.add(units, left, ids)?;
             } else {
                 let sandboxes = vec![Vec::new(); left.len()];
-                this.list.push(Domain { id, units: left, sandboxes });
+                this.list.push(Domain { id, units: left, sandboxes, left: true });
             }
         }
         this.lead_all(units, &mut at, ids)?;
@@ -64,7 +66,8 @@ impl Domains {
     /// Follows the sandboxes of every domain from the index `at` on.
     fn lead_all(&mut self, units: &[Unit], at: &mut usize, ids: &mut IdMap) -> Result<(), Error> {
         while *at < self.list.len() {
-            for n in 0..self.list[*at].units.len() {
+            let units_of = if self.list[*at].left { 0 } else { self.list[*at].units.len() };
+            for n in 0..units_of {
                 self.lead_on(units, *at, n, ids)?;
             }
             *at += 1;
@@ -75,12 +78,12 @@ impl Domains {
     /// The index of the domain that joins `set`.
     fn add(&mut self, units: &[Unit], mut set: Vec<u32>, ids: &mut IdMap) -> Result<usize, Error> {
         set.sort_unstable();
-        if let Some(index) = self.list.iter().position(|domain| domain.units == set) {
+        if let Some(index) = self.list.iter().position(|domain| !domain.left && domain.units == set) {
             return Ok(index);
         }
         let id = ids.assign(names(units, &set)).ok_or(Error::Domains { most: DOMAINS as usize - 1 })?;
         let sandboxes = vec![Vec::new(); set.len()];
-        self.list.push(Domain { id, units: set, sandboxes });
+        self.list.push(Domain { id, units: set, sandboxes, left: false });
         Ok(self.list.len() - 1)
     }
 

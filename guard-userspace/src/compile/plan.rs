@@ -204,7 +204,9 @@ impl Builder {
         arena[table::AT_CGROUPS as usize] = u64::from(cgroups);
         for domain in &self.domains.list {
             self.describe(domain, &starts, &tables, &mut arena);
-            self.list_easy(domain, &tables, &mut arena);
+            if !domain.left {
+                self.list_easy(domain, &tables, &mut arena);
+            }
         }
         let mut domains = self.domains.list.clone();
         domains.sort_by_key(|domain| domain.id);
@@ -278,6 +280,14 @@ impl Builder {
 
     fn describe(&self, plan: &Domain, starts: &[Vec<(u64, u64)>], tables: &Tables, arena: &mut [u64]) {
         let at = table::domain_at(plan.id) as usize;
+        if plan.left {
+            let policies = (plan.units.len() as u64) << DomainFlags::POLICIES_SHIFT;
+            arena[at + domain::FLAGS as usize] = DomainFlags::LEFT | policies;
+            for (n, &unit) in plan.units.iter().enumerate() {
+                arena[at + domain::POLICIES as usize + n] = u64::from(unit);
+            }
+            return;
+        }
         let facts = self.facts(plan);
         arena[at + domain::FLAGS as usize] = facts.flags;
         arena[at + domain::BOUNDARY as usize] = facts.boundary;
