@@ -143,14 +143,20 @@ fn within(value: u64, most: u64) -> u64 {
 /// not, the loader puts a move in place of the call; what the call becomes is a move as well.
 #[inline(always)]
 pub(crate) fn loose(task: Ptr) -> Ptr {
+    cast(task as u64, off!(TASK_TYPE))
+}
+
+/// Anything as one of the kernel's types, to load from.
+#[inline(always)]
+fn cast(from: u64, kind: u64) -> Ptr {
     let cast: u64;
     // SAFETY: the kernel's `bpf_rdonly_cast` takes anything and gives it back as one of its types.
     unsafe {
         core::arch::asm!(
             "call {cast}",
             cast = const offsets::VALUE + offsets::Fact::CAST as u32,
-            inlateout("r1") task as u64 => _,
-            inlateout("r2") off!(TASK_TYPE) => _,
+            inlateout("r1") from => _,
+            inlateout("r2") kind => _,
             lateout("r0") cast,
             lateout("r3") _, lateout("r4") _, lateout("r5") _,
             options(pure, nomem, nostack),
@@ -192,9 +198,36 @@ pub(crate) fn read<T: Copy>(address: u64) -> Option<T> {
     Some(unsafe { value.assume_init() })
 }
 
+/// Words at an address, as many as there are bytes for, up to four; each is 0 if it cannot be read. Where the kernel can
+/// cast, that is a load for each, which is an eighth of what its helper takes.
+#[inline(always)]
+pub(crate) fn peek<const WORDS: usize>(address: u64) -> [u64; WORDS] {
+    const { assert!(WORDS >= 1 && WORDS <= 4) };
+    if off!(CAST) == offsets::ABSENT {
+        return read(address).unwrap_or([0; WORDS]);
+    }
+    let (from, mut words) = (cast(address, off!(WORDS_TYPE)), [0; WORDS]);
+    if WORDS > 0 {
+        words[0] = load(from, at!(WORDS));
+    }
+    if WORDS > 1 {
+        words[1] = load(from, at!(WORDS, 8));
+    }
+    if WORDS > 2 {
+        words[2] = load(from, at!(WORDS, 16));
+    }
+    if WORDS > 3 {
+        words[3] = load(from, at!(WORDS, 24));
+    }
+    words
+}
+
 /// Reads a sequence count; 1, which is odd and so "being changed", if it cannot be read.
 #[inline(always)]
 pub(crate) fn read_or_odd(address: u64) -> u32 {
+    if off!(CAST) != offsets::ABSENT {
+        return load(cast(address, off!(WORDS_TYPE)), at!(WORDS));
+    }
     let mut value = 1u32;
     // SAFETY: the destination is a u32 on the stack.
     let failed =
@@ -263,6 +296,53 @@ pub(crate) fn get<T: Copy>(place: *const T) -> T {
 pub(crate) fn put<T: Copy>(place: *mut T, value: T) {
     // SAFETY: as in `get`.
     unsafe { ptr::write_volatile(place, value) }
+}
+
+/// 1 if two words differ, else what was known before. The verifier takes this of typed pointers too, of which it takes
+/// no sums.
+#[inline(always)]
+pub(crate) fn differ(before: u64, one: u64, other: u64) -> u64 {
+    let mut differ = before;
+    // SAFETY: plain arithmetic; the jump is over one instruction.
+    unsafe {
+        core::arch::asm!(
+            "if {one} == {other} goto +1",
+            "{differ} = 1",
+            differ = inlateout(reg) differ, one = in(reg) one, other = in(reg) other,
+            options(pure, nomem, nostack),
+        );
+    }
+    differ
+}
+
+/// 1 if the first number is below the second, else 0, without a branch; of numbers below 2^63.
+#[inline(always)]
+pub(crate) fn is_below(number: u64, than: u64) -> u64 {
+    let mut difference = number;
+    // SAFETY: plain arithmetic.
+    unsafe {
+        core::arch::asm!("{0} -= {1}", "{0} >>= 63", inlateout(reg) difference, in(reg) than, options(pure, nomem, nostack));
+    }
+    difference
+}
+
+/// A word in a map value that need not lie at a multiple of eight, in one instruction.
+#[inline(always)]
+pub(crate) fn get_anywhere(place: *const u8) -> u64 {
+    let value: u64;
+    // SAFETY: the verifier proves that the place lies in a map value.
+    unsafe {
+        core::arch::asm!("{0} = *(u64 *)({1} + 0)", out(reg) value, in(reg) place, options(readonly, nostack));
+    }
+    value
+}
+
+#[inline(always)]
+pub(crate) fn put_anywhere(place: *mut u8, value: u64) {
+    // SAFETY: as in `get_anywhere`.
+    unsafe {
+        core::arch::asm!("*(u64 *)({0} + 0) = {1}", in(reg) place, in(reg) value, options(nostack));
+    }
 }
 
 /// Sets bits of a word shared between CPUs.

@@ -347,7 +347,7 @@ pub(crate) fn runs_launcher(task: Ptr) -> bool {
 #[inline(always)]
 pub(crate) fn has_hosts_mounts(task: Ptr) -> bool {
     let own = mounts(task);
-    kernel::read::<u64>(word!(INIT_NSPROXY).wrapping_add(off!(NSPROXY_MNT))) == Some(own)
+    kernel::peek(word!(INIT_NSPROXY).wrapping_add(off!(NSPROXY_MNT))) == [own]
 }
 
 /// Is this inode a program that prepares services?

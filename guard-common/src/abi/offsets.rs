@@ -114,6 +114,7 @@ macro_rules! kernel_offsets {
             PROC_INODE_PID "proc_inode" "pid" optional;
             KEY_TYPE "key" "type" required;
             KEY_TYPE_NAME "key_type" "name" required;
+            WORDS "itimerspec64" "it_interval" required;
         }
     };
 }
@@ -171,6 +172,8 @@ macro_rules! table {
             CAST,
             /// The type of a task.
             TASK_TYPE,
+            /// The type of something that is four numbers and nothing else.
+            WORDS_TYPE,
         }
 
         /// One member of a kernel structure that the programs read.
@@ -199,7 +202,7 @@ macro_rules! need {
 kernel_offsets!(table);
 
 /// An instruction has fifteen bits for a place.
-const _: () = assert!(MEMBER + (Fact::TASK_TYPE as u32 + 1) * MEMBER_STRIDE <= 1 << 15);
+const _: () = assert!(MEMBER + (Fact::WORDS_TYPE as u32 + 1) * MEMBER_STRIDE <= 1 << 15);
 
 /// Pairs that the programs read with one access, so they must be adjacent; asserted at load.
 pub const ADJACENT: &[(&str, &str, &str)] =

@@ -67,7 +67,7 @@ fn own(task: Ptr, dentry: Ptr) -> bool {
         return false;
     }
     let of = inode as u64 - off!(PROC_INODE_VFS);
-    let Some(whose) = kernel::read::<u64>(of + off!(PROC_INODE_PID)) else { return false };
+    let [whose] = kernel::peek(of + off!(PROC_INODE_PID));
     whose != 0
         && (whose == follow(kernel::loose(task), at!(TASK_THREAD_PID)) as u64
             || whose

@@ -159,7 +159,7 @@ fn judge_dentry(task: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
     unsafe {
         put(&raw mut (*scratch).search.list, list);
         put(&raw mut (*scratch).search.namespace, namespace);
-        put(&raw mut (*scratch).search.cursor, kernel::read::<u64>(list).unwrap_or(0));
+        put(&raw mut (*scratch).search.cursor, kernel::peek::<1>(list)[0]);
         put(&raw mut (*scratch).search.found, 0);
         put(&raw mut (*scratch).search.decided, 0);
         put(&raw mut (*scratch).search.refused, 0);
@@ -200,7 +200,7 @@ unsafe extern "C" fn look(_: u64, context: *mut c_void) -> i64 {
             return 1;
         }
         let mount = if chained { cursor } else { cursor - off!(MOUNT_INSTANCE) };
-        let Some(namespace) = kernel::read::<u64>(mount + off!(MOUNT_NS)) else { return 1 };
+        let [namespace] = kernel::peek(mount + off!(MOUNT_NS));
         if namespace == get(&raw const (*scratch).search.namespace) {
             let found = get(&raw const (*scratch).search.found);
             if found >= object::SEARCHED as u64 {
@@ -211,7 +211,7 @@ unsafe extern "C" fn look(_: u64, context: *mut c_void) -> i64 {
             put(&raw mut (*scratch).search.found, found + 1);
         }
         let next = if chained { cursor + off!(MOUNT_NEXT_FOR_SB) } else { cursor };
-        put(&raw mut (*scratch).search.cursor, kernel::read::<u64>(next).unwrap_or(0));
+        put(&raw mut (*scratch).search.cursor, kernel::peek::<1>(next)[0]);
     }
     0
 }
@@ -224,7 +224,7 @@ unsafe extern "C" fn weigh(index: u64, context: *mut c_void) -> i64 {
         let scratch = (*search).scratch;
         let at = kernel::masked(index, object::SEARCHED as u64 - 1) as usize;
         let mount = get((&raw const (*scratch).search.mounts).cast::<u64>().add(at));
-        let Some(root) = kernel::read::<u64>(mount + off!(MOUNT_MNT) + off!(VFSMOUNT_ROOT)) else { return 0 };
+        let [root] = kernel::peek(mount + off!(MOUNT_MNT) + off!(VFSMOUNT_ROOT));
         let from = From { mount, root, dentry: (*search).dentry };
         let refused = decide_spelt(scratch, from, (*search).case, (*search).session);
         if refused < 0 {

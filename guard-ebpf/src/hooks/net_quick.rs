@@ -24,7 +24,7 @@ pub(super) fn connects(subject: Subject, sk: Ptr, address: *const u8, length: u3
     if !stream || length < 16 || CLOSED.happened() || DOWN.happened() {
         return false;
     }
-    let Some(front) = kernel::read::<u64>(address as u64) else { return false };
+    let [front] = kernel::peek(address as u64);
     let (named, port, to) = (front as u16, (front >> 16) as u16, (front >> 32) as u32);
     // The wildcard means another address.
     if named != AF_INET || to == 0 {

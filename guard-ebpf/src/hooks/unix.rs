@@ -141,10 +141,14 @@ pub(super) fn received(subject: Subject, file: Ptr) -> i32 {
 /// The id of the cgroup that the `struct socket` at this address was made in, 0 if it cannot be read.
 #[inline(always)]
 fn made_in(socket: u64) -> u64 {
-    let Some(sk) = kernel::read::<u64>(socket + off!(SOCKET_SK)) else { return 0 };
-    let Some(cgroup) = kernel::read::<u64>(sk + off!(SOCK_CGROUP)) else { return 0 };
-    let Some(node) = kernel::read::<u64>(cgroup + off!(CGROUP_KN)) else { return 0 };
-    kernel::read::<u64>(node + off!(KERNFS_ID)).unwrap_or(0)
+    let mut at = socket;
+    for member in [off!(SOCKET_SK), off!(SOCK_CGROUP), off!(CGROUP_KN), off!(KERNFS_ID)] {
+        if at == 0 {
+            return 0;
+        }
+        [at] = kernel::peek(at + member);
+    }
+    at
 }
 
 /// Decides on the abstract name in the scratch space.

@@ -50,8 +50,10 @@ pub(super) fn facts(btf: &Btf) -> Result<Facts, LoadError> {
     facts.set(Fact::SOCK_KERNEL_BYTE, bit / 8);
     facts.set(Fact::SOCK_KERNEL_MASK, 1 << (bit % 8));
     facts.set(Fact::CAST, btf.cast().map_or(ABSENT, u64::from));
-    let task = btf.structure("task_struct");
-    facts.set(Fact::TASK_TYPE, task.ok_or(LoadError::Member { of: "task_struct", member: "itself" })?.into());
+    for (fact, of) in [(Fact::TASK_TYPE, "task_struct"), (Fact::WORDS_TYPE, "itimerspec64")] {
+        let id = btf.structure(of).ok_or(LoadError::Member { of, member: "itself" })?;
+        facts.set(fact, id.into());
+    }
     let setattr = btf.arguments("bpf_lsm_inode_setattr")?.unwrap_or_default();
     let shifted = setattr.get(1).is_some_and(|argument| argument == "*dentry");
     facts.set(Fact::SETATTR_SHIFT, u64::from(shifted));
