@@ -14,7 +14,8 @@ use crate::maps::{EVENTS, SEQUENCE};
 use crate::object::{self, HEAD, Scratch};
 use crate::subject;
 
-/// The part of an event that its caller knows.
+/// The part of an event that its caller knows. Members that stand side by side in an [`Event`] do so here: they are
+/// copied by words.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(crate) struct What {
@@ -22,19 +23,29 @@ pub(crate) struct What {
     pub(crate) generation: u64,
     pub(crate) detail: u64,
     pub(crate) domain: u32,
-    pub(crate) errno: i32,
     pub(crate) answer: u32,
     pub(crate) shadow: u32,
-    pub(crate) reason: u16,
-    pub(crate) policy: u16,
+    pub(crate) errno: i32,
     pub(crate) kind: u8,
     pub(crate) action: u8,
     pub(crate) op: u8,
     pub(crate) verdict: u8,
     pub(crate) flags: u32,
+    pub(crate) reason: u16,
+    pub(crate) policy: u16,
     /// Bytes behind the object's end that belong to it.
     pub(crate) tail: u32,
 }
+
+const _: () = {
+    use core::mem::offset_of;
+    const SIDE: usize = offset_of!(Event, session) - offset_of!(What, session);
+    const LOWER: usize = offset_of!(Event, domain) - offset_of!(What, domain);
+    const LAST: usize = offset_of!(Event, kind) - offset_of!(What, kind);
+    assert!(offset_of!(Event, detail) - offset_of!(What, detail) == SIDE);
+    assert!(offset_of!(Event, errno) - offset_of!(What, errno) == LOWER && LOWER % 8 == 0);
+    assert!(offset_of!(Event, flags) - offset_of!(What, flags) == LAST && LAST % 8 == 0);
+};
 
 /// Room behind the object's end, for the verifier.
 pub(crate) const SLACK: usize = 512;
@@ -59,12 +70,6 @@ pub(crate) extern "C" fn emit(scratch: *mut Scratch) -> u64 {
     if scratch.is_null() {
         return 0;
     }
-    let task = kernel::current();
-    // All that is read of the task comes first, where the verifier passes once: kernels up to 6.17 search their
-    // types by name each time it does (`btf_nested_type_is_trusted`), which takes milliseconds.
-    let born: u64 = subject::started(task);
-    let parent: u32 = subject::parent(task);
-    let cgroup = subject::current_cgroup();
     // SAFETY: not null, a map value that is the task's own.
     let (what, start) = unsafe { (&(*scratch).what, get(&raw const (*scratch).start)) };
     let start = if start > PATH_MAX as u64 { PATH_MAX as u64 } else { start };
@@ -77,70 +82,76 @@ pub(crate) extern "C" fn emit(scratch: *mut Scratch) -> u64 {
     // SAFETY: `header_at` is 0, or at most `SLACK` before the object's end, which has that much room behind.
     let event = unsafe { (&raw mut (*scratch).bytes).cast::<u8>().add(header_at as usize).cast::<Event>() };
     let tail = kernel::masked(u64::from(what.tail), TAIL as u64 - 1);
-    let flags =
-        if load::<u32, _, _>(task, at!(TASK_FLAGS)) & PF_IO_WORKER != 0 { EventFlags::IO_WORKER } else { 0 };
-    let uid = subject::uid(task);
-    // SAFETY: helpers that take nothing.
-    let (cpu, time) = unsafe { (helpers::bpf_get_smp_processor_id(), helpers::bpf_ktime_get_boot_ns()) };
-    // SAFETY: as above.
+    // SAFETY: inside the scratch space; see `What` for the words.
     unsafe {
-        put(&raw mut (*event).seq, sequence());
-        put(&raw mut (*event).time, time);
-        put(&raw mut (*event).start_time, born);
-        put(&raw mut (*event).cgroup, cgroup);
+        let flags = actor(event);
         put(&raw mut (*event).session, what.session);
         put(&raw mut (*event).generation, what.generation);
         put(&raw mut (*event).detail, what.detail);
-        put(&raw mut (*event).cpu, cpu);
-        put(&raw mut (*event).pid, load(task, at!(TASK_TGID)));
-        put(&raw mut (*event).tid, load(task, at!(TASK_PID)));
-        put(&raw mut (*event).ppid, parent);
-        put(&raw mut (*event).uid, uid);
-        put(&raw mut (*event).loginuid, loginuid(task));
-        put(&raw mut (*event).domain, what.domain);
-        put(&raw mut (*event).answer, what.answer);
-        put(&raw mut (*event).shadow, what.shadow);
-        put(&raw mut (*event).errno, what.errno);
+        let (from, to) = ((&raw const what.domain).cast::<u64>(), (&raw mut (*event).domain).cast::<u64>());
+        put(to, get(from));
+        put(to.add(1), get(from.add(1)));
         put(&raw mut (*event).reason, what.reason);
         put(&raw mut (*event).object_len, (PATH_MAX as u64 - start + tail) as u16);
         put(&raw mut (*event).object_at, (HEAD as u64 + start - header_at) as u16);
         put(&raw mut (*event).policy, what.policy);
-        put(&raw mut (*event).kind, what.kind);
-        put(&raw mut (*event).action, what.action);
-        put(&raw mut (*event).op, what.op);
-        put(&raw mut (*event).verdict, what.verdict);
-        put(&raw mut (*event).flags, what.flags | flags);
-        name(event, task);
+        let (from, to) = ((&raw const what.kind).cast::<u64>(), (&raw mut (*event).kind).cast::<u64>());
+        put(to, get(from) | u64::from(flags) << 32);
     }
     let length = if short {
         kernel::masked((HEAD + PATH_MAX) as u64 - header_at, SLACK as u64 - 1)
     } else {
         (HEAD + PATH_MAX) as u64
     };
-    // SAFETY: the bytes from the header to the object's end lie inside the scratch space.
-    let sent = unsafe { output(scratch, event, short, length, tail) };
-    if sent != 0 {
-        count(Site::EventsLost);
-        return 0;
-    }
-    1
+    // SAFETY: at most `SLACK` and `TAIL` bytes from the header on, which lies at most 8 behind the end.
+    let sent = if short {
+        unsafe { send(event, length + tail) }
+    } else {
+        // SAFETY: the whole of the bytes and the tail, without the slack.
+        unsafe { send((&raw mut (*scratch).bytes).cast(), (HEAD + PATH_MAX) as u64 + tail) }
+    };
+    u64::from(sent)
 }
 
 /// # Safety
 ///
-/// The event lies in the scratch space, at 0 if it is not short.
+/// So many bytes from the header on lie in a map value.
 #[inline(always)]
-unsafe fn output(scratch: *mut Scratch, event: *mut Event, short: bool, length: u64, tail: u64) -> i64 {
-    if short {
-        // SAFETY: at most `SLACK` and `TAIL` bytes from the header on, which lies at most 8 behind the end.
-        unsafe { helpers::bpf_ringbuf_output(EVENTS.as_ptr(), event.cast(), length + tail, 0) }
-    } else {
-        // SAFETY: the whole of the bytes and the tail, without the slack.
-        unsafe {
-            let all = (&raw mut (*scratch).bytes).cast();
-            helpers::bpf_ringbuf_output(EVENTS.as_ptr(), all, (HEAD + PATH_MAX) as u64 + tail, 0)
-        }
+pub(crate) unsafe fn send(event: *mut Event, length: u64) -> bool {
+    // SAFETY: the caller's.
+    if unsafe { helpers::bpf_ringbuf_output(EVENTS.as_ptr(), event.cast(), length, 0) } != 0 {
+        count(Site::EventsLost);
+        return false;
     }
+    true
+}
+
+/// Says in an event's header whose it is and when; gives the flags that the task brings along.
+///
+/// # Safety
+///
+/// The event is in a map value.
+#[inline(always)]
+pub(crate) unsafe fn actor(event: *mut Event) -> u32 {
+    let task = kernel::current();
+    let (born, parent, uid) = (subject::started(task), subject::parent(task), subject::uid(task));
+    let cgroup = subject::current_cgroup();
+    // SAFETY: helpers that take nothing; members of the event.
+    unsafe {
+        let (cpu, time) = (helpers::bpf_get_smp_processor_id(), helpers::bpf_ktime_get_boot_ns());
+        put(&raw mut (*event).seq, sequence());
+        put(&raw mut (*event).time, time);
+        put(&raw mut (*event).start_time, born);
+        put(&raw mut (*event).cgroup, cgroup);
+        put(&raw mut (*event).cpu, cpu);
+        put(&raw mut (*event).pid, load(task, at!(TASK_TGID)));
+        put(&raw mut (*event).tid, load(task, at!(TASK_PID)));
+        put(&raw mut (*event).ppid, parent);
+        put(&raw mut (*event).uid, uid);
+        put(&raw mut (*event).loginuid, loginuid(task));
+        name(event, task);
+    }
+    if load::<u32, _, _>(task, at!(TASK_FLAGS)) & PF_IO_WORKER != 0 { EventFlags::IO_WORKER } else { 0 }
 }
 
 /// Writes a task's name: two words, which end in a NUL whoever changes them meanwhile.

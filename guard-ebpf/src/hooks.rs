@@ -38,11 +38,11 @@ use guard_common::table::{self, Answer, DomainFlags, Words};
 
 use crate::emit::{self, What, emit};
 use crate::judge::{self, Arena, weigh};
-use crate::kernel::{self, Ptr, at, count, follow, get, load};
+use crate::kernel::{self, Ptr, count, get};
 use crate::maps::SEEN;
 use crate::object::{self, End, From, Place, Scratch};
 use crate::subject::Subject;
-use crate::{budget, confine, hold, near, passed};
+use crate::{budget, confine, hold, known, near, passed};
 
 /// Operation not permitted.
 pub(crate) const EPERM: i32 = 1;
@@ -94,8 +94,16 @@ pub(crate) const ARGV_FIRST: u64 = 1 << 52;
 /// In a case: that there must be a record is known.
 const RECORD: u64 = 1 << 53;
 
+/// In a case: what cannot be recorded is allowed all the same.
+pub(crate) const MAY_BE_LOST: u64 = 1 << 55;
+
+/// In a case: the file is being opened.
+pub(crate) const OPENS: u64 = 1 << 54;
+
 /// What a decision says that waits for argv to be read; no return code.
 pub(crate) const ASK_ARGV: i64 = 1;
+/// What a decision says that was a yes for which something was spent, if the file is being opened; no return code.
+pub(crate) const PAID_FOR: i64 = 2;
 
 /// Decides one action on a place of the file tree.
 #[inline(always)]
@@ -112,75 +120,121 @@ pub(crate) fn question(subject: Subject, action: Action, op: Op, at: Place, more
 #[inline(never)]
 fn judge_place(task: Ptr, mount: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
     let at = Place { mount, dentry };
-    let scratch = object::scratch(task);
-    let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
-    if scratch.is_null() {
-        return refuse(arena, case);
-    }
-    // Before anything branches: the verifier then looks up the members once.
-    at.aim(scratch);
-    let directory = near::ask(scratch, dentry, case);
-    let digest = digest(dentry, directory, session);
-    if (case >> 32) as u32 & 7 == Action::Write as u32 {
+    let action = (case >> 32) as u32 & 7;
+    if action == Action::Write as u32 {
         let refused = knobs::judge(task, dentry, case, session);
         if refused != 0 {
             return refused;
         }
     }
-    judge_aimed(scratch, case, session, digest)
+    // A new process has no directories yet, and most run one program.
+    if action != Action::Exec as u32 {
+        let known = recalled(at, case, session, near::recall(task, mount, dentry, case));
+        if known != UNKNOWN {
+            return known;
+        }
+    }
+    let scratch = object::scratch(task);
+    if scratch.is_null() {
+        let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
+        return refuse(arena, case);
+    }
+    passed::about(scratch, dentry as u64);
+    at.aim(scratch);
+    near::ask(scratch, dentry, case);
+    let code = judge_aimed(scratch, case, session);
+    if case & OPENS != 0 && code == 0 && passed::has_spent(scratch) { PAID_FOR } else { code }
 }
 
-/// Decides on what was aimed at.
+/// Nothing is remembered that answers.
+const UNKNOWN: i64 = 3;
+
+/// What comes of a name that is known as a plain yes.
+#[inline(always)]
+fn recalled(at: Place, case: u64, session: u64, slot: *mut near::Slot) -> i64 {
+    if slot.is_null() {
+        return UNKNOWN;
+    }
+    let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
+    // SAFETY: not null, a map value.
+    if unsafe { near::generation_of(slot) } != arena.word(table::AT_GENERATION) {
+        return UNKNOWN;
+    }
+    let case = noted(arena, case, || near::digest_of(at.dentry, session));
+    if case == 0 {
+        return 0;
+    }
+    known::tell(slot, case, session, arena.word(table::AT_GENERATION))
+}
+
+/// Decides on what was aimed at, and has been asked about.
 // SAFETY: the name is this function's alone in the object.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64, digest: u64) -> i64 {
+extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64) -> i64 {
+    let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
     if scratch.is_null() {
         return -i64::from(EPERM);
     }
-    passed::about(scratch, object::aimed_at(scratch));
     let mut case = case;
     let (domain, action) = (case as u32, (case >> 32) as u32 & 7);
-    // A new process has no directories yet, and most run one program.
     let remembers = action != Action::Exec as u32;
-    if remembers && near::resume(scratch) != 0 && weigh(scratch, domain, action, 1) == 0 {
-        case = heard(scratch, case, digest);
+    let slot = if remembers { near::slot_for(scratch, case) } else { core::ptr::null_mut() };
+    if near::resume(scratch, slot) != 0 && weigh(scratch, domain, action, 1) == 0 {
+        case = heard(arena, scratch, case, session);
+        if case == 0 || case & RECORD != 0 {
+            near::learn(scratch, slot);
+        }
         if case == 0 {
             return 0;
         }
-        if near::complete(scratch) != 0 {
-            return settle(scratch, case, session, digest << 32);
+        if near::complete(scratch, slot) != 0 {
+            return if case & RECORD != 0 {
+                tell(scratch, case, session, arena.word(table::AT_GENERATION))
+            } else {
+                settle(scratch, case, session, near::digest(scratch, session) << 32)
+            };
         }
     }
     let end = object::ended(object::spell(scratch));
     if end != End::Done {
-        return judge_end(scratch, case, session, end, digest);
+        return judge_end(scratch, case, session, end, near::digest(scratch, session));
     }
     let reason = weigh(scratch, domain, action, 0);
     if remembers {
         near::keep(scratch, case);
     }
     if reason == 0 && case & RECORD == 0 {
-        case = heard(scratch, case, digest);
+        case = heard(arena, scratch, case, session);
     }
     if case == 0 {
         return 0;
     }
+    let digest = near::digest(scratch, session);
     settle(scratch, case, session, reason | digest << 32)
 }
 
 /// 0 where the decision in the scratch space is a plain yes and nothing else comes of it, else the case.
 #[inline(always)]
-fn heard(scratch: *mut Scratch, case: u64, digest: u64) -> u64 {
-    let Some(arena) = Arena::live() else { return case };
+fn heard(arena: Arena, scratch: *mut Scratch, case: u64, session: u64) -> u64 {
     if !judge::is_plain(&judge::decision(scratch)) {
         return case;
     }
-    if records(arena, case, digest & 0xffff_ffff) {
-        return case | RECORD;
+    noted(arena, case, || near::digest(scratch, session))
+}
+
+/// The same where it is a plain yes.
+#[inline(always)]
+fn noted(arena: Arena, case: u64, digest: impl FnOnce() -> u64) -> u64 {
+    let flags = arena.flags(case as u32);
+    let told = !flags.has(DomainFlags::ALLOWS_NONE)
+        && (flags.has(DomainFlags::ALLOWS_EVERY) || records(arena, case, digest() & 0xffff_ffff));
+    if !told {
+        count(Site::Allowed);
+        return 0;
     }
-    count(Site::Allowed);
-    0
+    let may_be_lost = flags.has(DomainFlags::LOSS_ALLOWS) || flags.has(DomainFlags::SHADOW);
+    case | RECORD | if may_be_lost { MAY_BE_LOST } else { 0 }
 }
 
 /// Decides under one name of a file: 0 or an error number, negative if the file has no name through this mount.
@@ -224,25 +278,6 @@ fn refuse(arena: Arena, case: u64) -> i64 {
     if arena.flags(case as u32).has(DomainFlags::SHADOW) { 0 } else { -i64::from(EPERM) }
 }
 
-/// Tells objects apart for `allows: first`: the name and its directory by the kernel's own salted hash,
-/// the inode, the session.
-#[inline(always)]
-fn digest(dentry: Ptr, directory: u64, session: u64) -> u64 {
-    let hash: u32 = load(dentry, at!(DENTRY_NAME));
-    let mixed = (u64::from(hash) ^ kernel::constant(&kernel::DIGEST_KEY)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        ^ directory.wrapping_mul(0xff51_afd7_ed55_8ccd)
-        ^ number(dentry).wrapping_mul(0xc4ce_b9fe_1a85_ec53)
-        ^ session;
-    mixed >> 32
-}
-
-/// The inode number of a dentry, 0 if there is no inode yet.
-#[inline(always)]
-fn number(dentry: Ptr) -> u64 {
-    let inode = follow(dentry, at!(DENTRY_INODE));
-    if inode.is_null() { 0 } else { load(inode, at!(INODE_INO)) }
-}
-
 /// Turns the outcome in the scratch space, or the reason why there is none, into the call's return value,
 /// and records it. `reason` carries a digest of the object in its high half.
 // SAFETY: the name is this function's alone in the object.
@@ -261,6 +296,44 @@ pub(crate) extern "C" fn settle(scratch: *mut Scratch, case: u64, session: u64, 
     }
     let told = if next == CARRY_OUT { carry_out(scratch, case) } else { 0 };
     finish(scratch, case, reason >> 32 | (told & 1) << 32)
+}
+
+/// Records a plain yes, whose decision lies in the scratch space: what [`settle`] comes to then, by the short way.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tell(scratch: *mut Scratch, case: u64, session: u64, generation: u64) -> i64 {
+    if scratch.is_null() {
+        return -i64::from(EPERM);
+    }
+    // SAFETY: not null, a map value that is the task's own.
+    let (facts, answer, policy) = unsafe {
+        let decision = &raw const (*scratch).decision;
+        (&mut (*scratch).what, Answer(get(&raw const (*decision).answer)), get(&raw const (*decision).policy))
+    };
+    facts.errno = 0;
+    facts.answer = answer.0;
+    facts.shadow = 0;
+    facts.reason = why(answer) as u16;
+    facts.policy = policy as u16 & 0xff;
+    facts.kind = EventKind::Decision as u8;
+    facts.verdict = Verdict::Allow as u8;
+    facts.flags = 0;
+    about(facts, generation, case, session, 0);
+    count(Site::Allowed);
+    if emit(scratch) == 0 && case & MAY_BE_LOST == 0 { -i64::from(EPERM) } else { 0 }
+}
+
+/// Whom and what a record is about.
+#[inline(always)]
+fn about(facts: &mut What, generation: u64, case: u64, session: u64, detail: u64) {
+    facts.session = session;
+    facts.domain = case as u32;
+    facts.generation = generation;
+    facts.action = (case >> 32) as u8;
+    facts.op = (case >> 40) as u8;
+    facts.detail = detail;
+    facts.tail = 0;
 }
 
 /// What comes after [`prepare`].
@@ -294,12 +367,7 @@ extern "C" fn prepare(scratch: *mut Scratch, case: u64, session: u64, reason: u6
     if why != 0 && decided && facts.reason == Reason::Default as u16 {
         facts.reason = why;
     }
-    facts.session = session;
-    facts.domain = domain;
-    facts.generation = arena.word(table::AT_GENERATION);
-    facts.action = (case >> 32) as u8;
-    facts.op = (case >> 40) as u8;
-    facts.detail = reason >> 32;
+    about(facts, arena.word(table::AT_GENERATION), case, session, reason >> 32);
     facts.flags |= if case & ADDRESS != 0 { EventFlags::ADDRESS } else { 0 };
     // SAFETY: as above.
     facts.tail = unsafe { get(&raw const (*scratch).shown) } as u32;
@@ -415,12 +483,7 @@ fn decided_by(facts: &mut What, decision: &Decision) {
     let answer = decision.answer;
     let verdict = decision.verdict();
     let shadow = if decision.shadow.is_none() { 0 } else { decision.shadow.0 };
-    let reason = match answer.rule() {
-        Answer::RULE_DEFAULT => Reason::Default,
-        Answer::RULE_BASELINE => Reason::Baseline,
-        Answer::RULE_GATEWAY => Reason::Gateway,
-        _ => Reason::Rule,
-    };
+    let reason = why(answer);
     facts.errno = match verdict {
         Verdict::Allow | Verdict::Throttle | Verdict::Sandbox => 0,
         // A no, until it has been held and answered.
@@ -434,6 +497,17 @@ fn decided_by(facts: &mut What, decision: &Decision) {
     facts.tail = 0;
     facts.verdict = verdict as u8;
     facts.flags = if shadow != 0 { EventFlags::SHADOWED } else { 0 };
+}
+
+/// The reason that an answer speaks for.
+#[inline(always)]
+pub(crate) fn why(answer: Answer) -> Reason {
+    match answer.rule() {
+        Answer::RULE_DEFAULT => Reason::Default,
+        Answer::RULE_BASELINE => Reason::Baseline,
+        Answer::RULE_GATEWAY => Reason::Gateway,
+        _ => Reason::Rule,
+    }
 }
 
 /// The facts of a decision that no rule made: blocked, unless the whole domain is in shadow mode.

@@ -243,8 +243,8 @@ pub(crate) fn pad(scratch: *mut Scratch) {
     // SAFETY: the head is longer than a block, so a block in front of the object lies inside the bytes.
     unsafe {
         let before = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD - BLOCK as usize + start as usize);
-        before.cast::<u64>().write_unaligned(0);
-        before.add(8).cast::<u64>().write_unaligned(0);
+        kernel::put_anywhere(before, 0);
+        kernel::put_anywhere(before.add(8), 0);
     }
 }
 

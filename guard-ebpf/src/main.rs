@@ -16,6 +16,7 @@ mod hooks;
 mod judge;
 mod judge_key;
 mod kernel;
+mod known;
 mod maps;
 mod near;
 mod object;

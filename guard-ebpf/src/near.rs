@@ -7,20 +7,24 @@
 //! (`i_generation`), because the memory of a dentry can become another's.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated as helpers;
+use guard_common::abi::Event;
 use guard_common::limits::{NAME_MAX, PATH_MAX, POLICIES_PER_DOMAIN};
 use guard_common::table::{self, Words};
 
 use crate::judge::Arena;
-use crate::kernel::{self, Ptr, at, follow, get, load, put};
+use crate::kernel::{self, Ptr, at, follow, get, load, off, put};
+use crate::known::{self, Known, NAMES, Name};
 use crate::maps::{ArenaValue, NEAR};
-use crate::object::{self, HEAD, Scratch};
+use crate::object::{self, HEAD, Place, Scratch};
+use crate::subject;
 
 /// Directories that a task remembers.
 const SLOTS: usize = 4;
 /// Longest path of a directory that is remembered, its slash included.
-const LONGEST: u64 = 384;
+pub(crate) const LONGEST: u64 = 384;
 /// Automata of one action: two for each joined policy.
 const AUTOMATA: usize = POLICIES_PER_DOMAIN * 2;
 /// Words that tell one directory under one policy from all others.
@@ -34,20 +38,28 @@ pub(crate) struct Near {
 
 /// One directory, for one action.
 #[repr(C)]
-struct Slot {
+pub(crate) struct Slot {
     key: [u64; KEY],
     states: [u64; AUTOMATA / 2],
-    length: u64,
-    path: [u8; LONGEST as usize],
+    /// See `known`: the names, and which was met last.
+    pub(crate) names: [Known; NAMES],
+    pub(crate) met: u64,
+    pub(crate) length: u64,
+    /// An event about a name in the directory: its header, the directory's path, and room for the name.
+    pub(crate) event: MaybeUninit<Event>,
+    pub(crate) path: [u8; LONGEST as usize],
+    pub(crate) last: [u8; 2 * known::LONGEST as usize],
 }
 
-/// The question under way, as numbers.
+/// The question under way.
 #[repr(C)]
 pub(crate) struct Question {
     key: [u64; KEY],
-    /// Where the last component is, and how long.
     name: u64,
     length: u64,
+    pub(crate) hash: u64,
+    /// The component itself, if its directory is remembered and it is short.
+    pub(crate) last: Name,
     /// The states that the directory led to.
     pub(crate) states: [u64; AUTOMATA / 2],
     /// The parent that the walk found, and the sequence counts under which it ended.
@@ -68,15 +80,80 @@ struct Glide {
 
 /// Members of a key that are set when they are known: the others come with the question.
 const DIRECTORY: usize = 0;
+const ABOVE: usize = 1;
+const INODE: usize = 2;
+const NUMBER: usize = 3;
+const SERIAL: usize = 4;
+const MOUNT: usize = 5;
+const ROOT: usize = 6;
 const SEQUENCES: usize = 7;
 const NAMESPACE: usize = 8;
 const GENERATION: usize = 9;
 const WHO: usize = 10;
 
-/// Writes down what is asked about, and gives the number of the directory's inode.
+/// Where a directory and a name in it are remembered, if both are; else null. What is known of the name is a plain yes
+/// under the policies of a [`generation_of`].
+#[inline(never)]
+pub(crate) fn recall(task: Ptr, mount: Ptr, dentry: Ptr, case: u64) -> *mut Slot {
+    // Hash, length, and where it is. All before anything branches: the verifier then looks up the members once.
+    let hash: u32 = load(dentry, at!(DENTRY_NAME));
+    let length: u32 = load(dentry, at!(DENTRY_NAME, 4));
+    let name: u64 = load(dentry, at!(DENTRY_NAME, 8));
+    let parent = follow(dentry, at!(DENTRY_PARENT));
+    let above = follow(parent, at!(DENTRY_PARENT)) as u64;
+    let inode = follow(parent, at!(DENTRY_INODE));
+    let number: u64 = load(inode, at!(INODE_INO));
+    let serial: u32 = load(inode, at!(INODE_GENERATION));
+    let root: u64 = load(mount, at!(VFSMOUNT_ROOT));
+    let slot = slot(number, case, false);
+    if slot.is_null() {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: not null, a map value.
+    unsafe {
+        let kept = (&raw const (*slot).key).cast::<u64>();
+        let mut differ = 0;
+        for (at, value) in [
+            (DIRECTORY, parent as u64),
+            (ABOVE, above),
+            (INODE, inode as u64),
+            (NUMBER, number),
+            (SERIAL, serial.into()),
+            (MOUNT, Place { mount, dentry }.mount_address()),
+            (ROOT, root),
+            (NAMESPACE, subject::mounts(task)),
+            (WHO, who(case)),
+        ] {
+            differ = kernel::differ(differ, value, get(kept.add(at)));
+        }
+        // The root of a mount, or of nothing at all, has no directory.
+        if differ != 0 || dentry as u64 == root || dentry == parent {
+            return core::ptr::null_mut();
+        }
+        let found = known::find(slot, hash.into(), known::read(name, length.into()));
+        // Last: all that was read of the chain was read under these counts.
+        if !found || object::sequences() != get(kept.add(SEQUENCES)) {
+            return core::ptr::null_mut();
+        }
+    }
+    slot
+}
+
+/// Under the policies of which generation a directory is remembered; 0 if it is not.
+///
+/// # Safety
+///
+/// `slot` lies in a map value.
 #[inline(always)]
-pub(crate) fn ask(scratch: *mut Scratch, dentry: Ptr, case: u64) -> u64 {
-    // Hash, length, and where it is.
+pub(crate) unsafe fn generation_of(slot: *const Slot) -> u64 {
+    // SAFETY: a map value.
+    unsafe { get((&raw const (*slot).key).cast::<u64>().add(GENERATION)) }
+}
+
+/// Writes down what is asked about.
+#[inline(always)]
+pub(crate) fn ask(scratch: *mut Scratch, dentry: Ptr, case: u64) {
+    let hash: u32 = load(dentry, at!(DENTRY_NAME));
     let length: u32 = load(dentry, at!(DENTRY_NAME, 4));
     let name: u64 = load(dentry, at!(DENTRY_NAME, 8));
     let parent = follow(dentry, at!(DENTRY_PARENT));
@@ -88,34 +165,83 @@ pub(crate) fn ask(scratch: *mut Scratch, dentry: Ptr, case: u64) -> u64 {
     unsafe {
         let question = &raw mut (*scratch).near;
         let key = (&raw mut (*question).key).cast::<u64>();
-        put(key, parent as u64);
-        put(key.add(1), above);
-        put(key.add(2), inode as u64);
-        put(key.add(3), number);
-        put(key.add(4), u64::from(serial));
-        put(key.add(5), get(&raw const (*scratch).walk.from.mount));
-        put(key.add(6), get(&raw const (*scratch).walk.from.root));
-        put(key.add(WHO), case & 0xff_ffff_ffff);
+        put(key.add(DIRECTORY), parent as u64);
+        put(key.add(ABOVE), above);
+        put(key.add(INODE), inode as u64);
+        put(key.add(NUMBER), number);
+        put(key.add(SERIAL), u64::from(serial));
+        put(key.add(MOUNT), get(&raw const (*scratch).walk.from.mount));
+        put(key.add(ROOT), get(&raw const (*scratch).walk.from.root));
+        put(key.add(WHO), who(case));
         put(&raw mut (*question).name, name);
         put(&raw mut (*question).length, u64::from(length));
+        put(&raw mut (*question).hash, u64::from(hash));
     }
-    number
+}
+
+/// Domain and action, of a case.
+#[inline(always)]
+fn who(case: u64) -> u64 {
+    case & 0xff_ffff_ffff
+}
+
+/// Tells objects apart for `allows: first`: the name and its directory by the kernel's own salted hash,
+/// the inode, the session.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(export_name = "near_digest")]
+#[inline(never)]
+pub(crate) extern "C" fn digest(scratch: *mut Scratch, session: u64) -> u64 {
+    if scratch.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, a map value.
+    let (hash, directory, dentry) = unsafe {
+        (
+            get(&raw const (*scratch).near.hash),
+            get((&raw const (*scratch).near.key).cast::<u64>().add(NUMBER)),
+            get(&raw const (*scratch).walk.from.dentry),
+        )
+    };
+    mix(hash, directory, dentry, session)
+}
+
+/// The same of what is not written down.
+#[inline(always)]
+pub(crate) fn digest_of(dentry: Ptr, session: u64) -> u64 {
+    let hash: u32 = load(dentry, at!(DENTRY_NAME));
+    let above = follow(follow(dentry, at!(DENTRY_PARENT)), at!(DENTRY_INODE));
+    mix(hash.into(), load(above, at!(INODE_INO)), dentry as u64, session)
+}
+
+#[inline(always)]
+fn mix(hash: u64, directory: u64, dentry: u64, session: u64) -> u64 {
+    let [inode] = kernel::peek(dentry + off!(DENTRY_INODE));
+    // There is none yet of what is being made.
+    let number = if inode == 0 { 0 } else { kernel::peek::<1>(inode + off!(INODE_INO))[0] };
+    let mixed = (hash ^ kernel::constant(&kernel::DIGEST_KEY)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ directory.wrapping_mul(0xff51_afd7_ed55_8ccd)
+        ^ number.wrapping_mul(0xc4ce_b9fe_1a85_ec53)
+        ^ session;
+    mixed >> 32
 }
 
 /// The slot that a directory would be in, null if there is no room.
 #[inline(always)]
-fn slot(question: *const Question, create: bool) -> *mut Slot {
+fn slot(number: u64, case: u64, create: bool) -> *mut Slot {
     let near = NEAR.of_current(create);
     if near.is_null() {
         return core::ptr::null_mut();
     }
-    // SAFETY: map values; the index is masked.
-    unsafe {
-        let key = (&raw const (*question).key).cast::<u64>();
-        let mixed = get(key.add(DIRECTORY)) >> 6 ^ get(key.add(WHO)) >> 32;
-        let at = kernel::masked(mixed, SLOTS as u64 - 1) as usize;
-        (&raw mut (*near).slots).cast::<Slot>().add(at)
-    }
+    let at = kernel::masked(number ^ case >> 32, SLOTS as u64 - 1) as usize;
+    // SAFETY: a map value; the index is masked.
+    unsafe { (&raw mut (*near).slots).cast::<Slot>().add(at) }
+}
+
+/// The slot for the directory that is asked about, null if nothing is remembered yet.
+#[inline(always)]
+pub(crate) fn slot_for(scratch: *mut Scratch, case: u64) -> *mut Slot {
+    // SAFETY: `scratch` is a map value.
+    slot(unsafe { get((&raw const (*scratch).near.key).cast::<u64>().add(NUMBER)) }, case, false)
 }
 
 /// Is the directory remembered? Then the last component lies in the scratch space, behind a slash, and the states
@@ -123,19 +249,15 @@ fn slot(question: *const Question, create: bool) -> *mut Slot {
 // SAFETY: the name is this function's alone in the object.
 #[unsafe(export_name = "near_resume")]
 #[inline(never)]
-pub(crate) extern "C" fn resume(scratch: *mut Scratch) -> u64 {
-    if scratch.is_null() {
+pub(crate) extern "C" fn resume(scratch: *mut Scratch, slot: *mut Slot) -> u64 {
+    if scratch.is_null() || slot.is_null() {
         return 0;
     }
-    let namespace = follow(follow(kernel::current(), at!(TASK_NSPROXY)), at!(NSPROXY_MNT)) as u64;
+    let namespace = subject::mounts(kernel::current());
     // SAFETY: not null, map values.
     unsafe {
         let question = &raw mut (*scratch).near;
         put((&raw mut (*question).key).cast::<u64>().add(NAMESPACE), namespace);
-        let slot = slot(question, false);
-        if slot.is_null() {
-            return 0;
-        }
         let (asked, kept) =
             ((&raw const (*question).key).cast::<u64>(), (&raw const (*slot).key).cast::<u64>());
         let mut differ = 0;
@@ -147,7 +269,7 @@ pub(crate) extern "C" fn resume(scratch: *mut Scratch) -> u64 {
             i += 1;
         }
         let dentry = get(&raw const (*scratch).walk.from.dentry);
-        let generation = get(kept.add(GENERATION));
+        let generation = generation_of(slot);
         // The root of a mount, or of nothing at all, has no directory.
         if differ != 0
             || generation == 0
@@ -156,15 +278,19 @@ pub(crate) extern "C" fn resume(scratch: *mut Scratch) -> u64 {
         {
             return 0;
         }
-        let length = get(&raw const (*question).length);
+        let (length, at) = (get(&raw const (*question).length), get(&raw const (*question).name));
         if length == 0 || length > NAME_MAX as u64 {
             return 0;
         }
         object::overwritten(scratch);
-        let at = kernel::masked(PATH_MAX as u64 - length, PATH_MAX as u64 - 1) as usize;
-        let to = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD + at);
-        if !kernel::copy(to, kernel::masked(length, 255) as u32, get(&raw const (*question).name)) {
-            return 0;
+        let last = known::read(at, length);
+        put(&raw mut (*question).last, last);
+        if !known::spell(scratch, last) {
+            let to = kernel::masked(PATH_MAX as u64 - length, PATH_MAX as u64 - 1) as usize;
+            let to = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD + to);
+            if !kernel::copy(to, kernel::masked(length, 255) as u32, at) {
+                return 0;
+            }
         }
         // Last: all that was read of the chain was read under these counts.
         if object::sequences() != get(kept.add(SEQUENCES)) {
@@ -208,33 +334,55 @@ pub(crate) fn run(arena: *const ArenaValue, scratch: *mut Scratch, from: u32) {
     unsafe { put(&raw mut (*scratch).state, state) };
 }
 
-/// Puts the directory in front of the last component: the whole path is wanted. 0 if it is not there any more.
+/// Directories up to this length are copied by words.
+const BY_WORDS: u64 = 64;
+
+/// Puts the directory in front of the last component: the whole path is wanted. 0 if there is no room for it.
 // SAFETY: the name is this function's alone in the object.
 #[unsafe(export_name = "near_complete")]
 #[inline(never)]
-pub(crate) extern "C" fn complete(scratch: *mut Scratch) -> u64 {
-    if scratch.is_null() {
+pub(crate) extern "C" fn complete(scratch: *mut Scratch, slot: *mut Slot) -> u64 {
+    if scratch.is_null() || slot.is_null() {
         return 0;
     }
     // SAFETY: not null, map values.
     unsafe {
-        let slot = slot(&raw const (*scratch).near, false);
-        if slot.is_null() {
-            return 0;
-        }
         let (length, start) = (get(&raw const (*slot).length), get(&raw const (*scratch).start));
         if length >= LONGEST || length > start {
             return 0;
         }
-        let at = kernel::masked(start - length, PATH_MAX as u64 - 1) as usize;
-        let to = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD + at);
-        let from = (&raw const (*slot).path) as u64;
-        if !kernel::copy(to, kernel::masked(length, 511) as u32, from) {
-            return 0;
+        let bytes = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD);
+        let path = (&raw const (*slot).path).cast::<u8>();
+        if length <= BY_WORDS {
+            // From its end; the last word brings along what lies in front of it, to where nothing is.
+            let to = bytes.add(kernel::masked(start, PATH_MAX as u64 - 1) as usize);
+            let from = path.add(kernel::masked(length, 2 * BY_WORDS - 1) as usize);
+            let mut done = 8;
+            while done <= BY_WORDS as usize {
+                kernel::put_anywhere(to.sub(done), kernel::get_anywhere(from.sub(done)));
+                if done as u64 >= length {
+                    break;
+                }
+                done += 8;
+            }
+        } else {
+            let at = kernel::masked(start - length, PATH_MAX as u64 - 1) as usize;
+            if !kernel::copy(bytes.add(at), kernel::masked(length, 511) as u32, path as u64) {
+                return 0;
+            }
         }
         put(&raw mut (*scratch).start, start - length);
     }
     1
+}
+
+/// The name that was asked about is a plain yes, and is remembered as one.
+#[inline(always)]
+pub(crate) fn learn(scratch: *mut Scratch, slot: *mut Slot) {
+    if !slot.is_null() {
+        // SAFETY: not null, a map value.
+        unsafe { known::learn(scratch, slot) };
+    }
 }
 
 /// Remembers the directory of the path that has just been spelt.
@@ -262,13 +410,14 @@ pub(crate) extern "C" fn keep(scratch: *mut Scratch, case: u64) -> u64 {
         {
             return 0;
         }
-        let slot = slot(question, true);
+        let slot = slot(get(key.add(NUMBER)), case, true);
         if slot.is_null() {
             return 0;
         }
         // Nothing holds until all of it is there.
         let kept = (&raw mut (*slot).key).cast::<u64>();
         put(kept.add(GENERATION), 0);
+        known::forget(slot);
         put(key.add(SEQUENCES), get(&raw const (*question).sequences));
         let from = (&raw const (*scratch).bytes).cast::<u8>();
         let at = kernel::masked(start, PATH_MAX as u64 - 1) as usize;

@@ -233,13 +233,6 @@ pub(crate) fn aim(scratch: *mut Scratch, from: From) {
     unsafe { put(&raw mut (*scratch).walk.from, from) };
 }
 
-/// The dentry that the last walk began with.
-#[inline(always)]
-pub(crate) fn aimed_at(scratch: *mut Scratch) -> u64 {
-    // SAFETY: `scratch` is a map value.
-    unsafe { get(&raw const (*scratch).walk.from.dentry) }
-}
-
 /// Spells the path of the dentry that was aimed at, seen through its mount, into the scratch space.
 ///
 /// Renames and mounts can change the chain under the walk, which would splice an old name under a new
@@ -394,7 +387,7 @@ extern "C" fn walk(scratch: *mut Scratch) -> u64 {
         return end;
     }
     // The walk ended at a mount that is its own parent: the root of its namespace, or a mount of none.
-    let Some(namespace) = kernel::read::<u64>(top + off!(MOUNT_NS)) else { return End::Fault as u64 };
+    let [namespace] = kernel::peek(top + off!(MOUNT_NS));
     let own = subject::mounts(kernel::current());
     if namespace == own {
         root_itself(scratch, position);
@@ -431,24 +424,6 @@ fn set(walk: *mut Walk, mount: u64, dentry: u64, root: u64) {
     }
 }
 
-/// `d_parent` and `d_name`, adjacent in `struct dentry` (asserted at load).
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Name {
-    parent: u64,
-    /// Length in the high half.
-    hash_len: u64,
-    name: u64,
-}
-
-/// `mnt_parent` and `mnt_mountpoint`, adjacent in `struct mount` (asserted at load).
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Above {
-    mount: u64,
-    dentry: u64,
-}
-
 /// One step of the walk: over a component, or from a mount's root to its mount point.
 unsafe extern "C" fn step(_: u64, context: *mut c_void) -> i64 {
     // SAFETY: the context is the one `walk` gives: a pointer to a pointer to the scratch space.
@@ -470,30 +445,36 @@ unsafe extern "C" fn step(_: u64, context: *mut c_void) -> i64 {
 fn cross(walk: *mut Walk) -> End {
     // SAFETY: `walk` is in a map value.
     let mount = unsafe { get(&raw const (*walk).mount) };
-    let Some(above) = kernel::read::<Above>(mount + off!(MOUNT_PARENT)) else { return End::Fault };
-    if above.mount == mount {
+    // `mnt_parent` and `mnt_mountpoint`, adjacent in `struct mount` (asserted at load).
+    let [parent, dentry] = kernel::peek(mount + off!(MOUNT_PARENT));
+    if parent == mount {
         return End::Done;
     }
-    let Some(root) = kernel::read::<u64>(above.mount + off!(MOUNT_MNT) + off!(VFSMOUNT_ROOT)) else {
+    if parent == 0 {
         return End::Fault;
-    };
-    set(walk, above.mount, above.dentry, root);
+    }
+    let [root] = kernel::peek(parent + off!(MOUNT_MNT) + off!(VFSMOUNT_ROOT));
+    set(walk, parent, dentry, root);
     End::Walking
 }
 
 #[inline(always)]
 fn component(scratch: *mut Scratch, walk: *mut Walk, dentry: u64) -> End {
-    let Some(name) = kernel::read::<Name>(dentry + off!(DENTRY_PARENT)) else { return End::Fault };
-    if name.parent == dentry {
+    // `d_parent` and `d_name`, adjacent in `struct dentry` (asserted at load); a name's length stands above its hash.
+    let [parent, length_hash, name] = kernel::peek(dentry + off!(DENTRY_PARENT));
+    if parent == dentry {
         return End::NoPath;
     }
-    let length = name.hash_len >> 32;
+    if parent == 0 {
+        return End::Fault;
+    }
+    let length = length_hash >> 32;
     // SAFETY: `walk` is in a map value.
     let position = unsafe { get(&raw const (*walk).position) };
     if position == PATH_MAX as u64 {
         // SAFETY: a map value.
         unsafe {
-            put(&raw mut (*scratch).near.parent, name.parent);
+            put(&raw mut (*scratch).near.parent, parent);
             put(&raw mut (*scratch).near.walked, length);
         }
     }
@@ -506,11 +487,11 @@ fn component(scratch: *mut Scratch, walk: *mut Walk, dentry: u64) -> End {
     let to = unsafe { (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD + at) };
     put(to, b'/');
     // SAFETY: as above.
-    let copied = kernel::copy(unsafe { to.add(1) }, kernel::masked(length, 255) as u32, name.name);
+    let copied = kernel::copy(unsafe { to.add(1) }, kernel::masked(length, 255) as u32, name);
     // SAFETY: `walk` is in a map value.
     unsafe {
         put(&raw mut (*walk).position, position);
-        put(&raw mut (*walk).dentry, name.parent);
+        put(&raw mut (*walk).dentry, parent);
     }
     if copied { End::Walking } else { End::Fault }
 }

@@ -120,13 +120,16 @@ fn key(subject: Subject, action: Action, inode: Ptr) -> Passed {
     }
 }
 
-/// Remembers a file that was opened, if opening it took more than a plain yes.
+/// Did the last decision take more than a plain yes?
 #[inline(always)]
-pub(crate) fn opened(scratch: *mut Scratch, subject: Subject, action: Action, inode: Ptr) {
-    // SAFETY: checked for null, a map value.
-    if scratch.is_null() || unsafe { get(&raw const (*scratch).spent) } == 0 {
-        return;
-    }
+pub(crate) fn has_spent(scratch: *mut Scratch) -> bool {
+    // SAFETY: `scratch` is a map value.
+    unsafe { get(&raw const (*scratch).spent) != 0 }
+}
+
+/// Remembers a file whose opening took more than a plain yes.
+#[inline(always)]
+pub(crate) fn opened(subject: Subject, action: Action, inode: Ptr) {
     let Some(arena) = Arena::live() else { return };
     PASSED.set(&key(subject, action, inode), &arena.word(table::AT_GENERATION));
 }

@@ -4,7 +4,7 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, BoundaryItem, Op};
 
-use crate::hooks::{NO_HOLD, boundary, place, question, returned};
+use crate::hooks::{NO_HOLD, OPENS, PAID_FOR, boundary, place, question, returned};
 use crate::kernel::{self, Ptr, at, follow, load, off};
 use crate::object::{self, Place};
 use crate::passed;
@@ -39,12 +39,13 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
     }
     let action = if writes { Action::Write } else { Action::Read };
     // To be held, a creation is held before the file is there.
-    let more = if mode & FMODE_CREATED == 0 { 0 } else { NO_HOLD };
-    let refused = returned(question(subject, action, Op::Open, Place::of_file(file), more));
-    if refused == 0 {
-        passed::opened(object::scratch(subject.task), subject, action, follow(file, at!(FILE_INODE)));
+    let more = if mode & FMODE_CREATED == 0 { OPENS } else { OPENS | NO_HOLD };
+    let answer = question(subject, action, Op::Open, Place::of_file(file), more);
+    if answer == PAID_FOR {
+        passed::opened(subject, action, follow(file, at!(FILE_INODE)));
+        return 0;
     }
-    refused
+    returned(answer)
 }
 
 /// Is this the file below a stacked file system's file? The upper one has been decided. The kernel opens it
@@ -54,8 +55,7 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
 #[inline(always)]
 pub(super) fn is_backing(subject: Subject, file: Ptr) -> bool {
     subject::borrows_credentials(subject.task)
-        && kernel::read::<u64>(Place::of_file(file).mount_address() + off!(MOUNT_NS))
-            .is_some_and(|namespace| namespace > object::ERR_PTR)
+        && kernel::peek::<1>(Place::of_file(file).mount_address() + off!(MOUNT_NS))[0] > object::ERR_PTR
 }
 
 /// Devices other than those every program uses.

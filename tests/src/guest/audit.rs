@@ -1,6 +1,6 @@
 //! The audit log, seen from outside: what it says is what happened.
 
-mod log;
+pub(super) mod log;
 mod names;
 mod storm;
 

@@ -1,27 +1,64 @@
-//! Directories that a task has just been in: their paths are remembered, and nothing that changes them may be missed.
+//! Directories that a task has just been in, and names that it has just opened there: both are remembered, and nothing
+//! that changes them may be missed.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use guard_userspace::control::{Client, Greeting, Request};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 
 use super::Test;
-use super::agent::{End, Way, Who, attempt_after};
-use super::stage::Stage;
+use super::agent::{End, Way, Who, attempt_after, inside};
+use super::audit::log::{of, until};
+use super::stage::{POLICIES, RUN, Stage};
+use super::written;
 
 pub(super) const TESTS: &[Test] = &[
     Test::new("a directory that is moved takes its files under other rules at once", renamed).within(120),
     Test::new("a mount that is moved takes its files under other rules at once", remounted).within(120),
     Test::new("a directory in the memory of another is not taken for it", replaced).within(200),
+    Test::new("a name that was allowed answers for no other one", named),
+    Test::new("a name that was allowed is asked about again once the policies have changed", flipped)
+        .within(120),
+    Test::new("a name that is remembered is recorded each time, whole", told),
 ];
+
+/// Names of these lengths are allowed, see [`NAMES`].
+const LENGTHS: &[usize] = &[1, 2, 3, 7, 8, 9, 12, 15, 16, 17, 31];
+/// Where they are.
+const NAMES: &str = "/t/open/names";
+
+/// Allows names of nothing but the letter a, and only of certain lengths.
+pub(super) fn policy(verdict: &str) -> String {
+    let paths: Vec<String> =
+        LENGTHS.iter().map(|length| format!("{NAMES}/{}", "a".repeat(*length))).collect();
+    format!(
+        "version: 1
+policy: kt-names
+applies_to:
+  - cgroup: /kt/names/**
+mode: enforce
+audit: {{ allows: none, on_loss: block }}
+exec: {{ default: allow }}
+connect: {{ default: block }}
+read: {{ default: allow }}
+write:
+  default: block
+  rules:
+    - {{ id: letters, paths: [{}], verdict: {verdict} }}
+",
+        paths.join(", ")
+    )
+}
 
 const ROUNDS: usize = 300;
 const SHUT: &str = "/t/shut/near";
@@ -61,9 +98,9 @@ impl Turns {
     }
 }
 
-/// Opens the file to write, and says whether that was as it should be.
-fn expect(directory: &OwnedFd, allowed: bool) -> io::Result<()> {
-    match openat(directory, NAME, OFlag::O_WRONLY, Mode::empty()) {
+/// Opens a file to write, and says whether that was as it should be.
+fn expect(directory: &OwnedFd, name: &CStr, allowed: bool) -> io::Result<()> {
+    match openat(directory, name, OFlag::O_WRONLY, Mode::empty()) {
         Ok(_) if allowed => Ok(()),
         Err(Errno::EPERM) if !allowed => Ok(()),
         Ok(_) => Err(io::Error::from_raw_os_error(libc::EISCONN)),
@@ -134,17 +171,20 @@ fn to_and_fro(
     }
 }
 
-/// Opens twice here and twice there, so that each time the second finds the directory remembered.
+/// So often that the directory is remembered, and then the name in it.
+const OPENS: usize = 4;
+
+/// Opens here and there, each time so often that the last finds both remembered.
 fn back_and_forth(at: &str, turns: &Turns, forbidden_there: bool) -> io::Result<()> {
     let at = format!("{at}/{DEEP}");
     let directory = open(at.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?;
     for _ in 0..ROUNDS {
-        expect(&directory, true)?;
-        expect(&directory, true)?;
-        turns.over()?;
-        expect(&directory, !forbidden_there)?;
-        expect(&directory, !forbidden_there)?;
-        turns.over()?;
+        for allowed in [true, !forbidden_there] {
+            for _ in 0..OPENS {
+                expect(&directory, NAME, allowed)?;
+            }
+            turns.over()?;
+        }
     }
     Ok(())
 }
@@ -225,8 +265,9 @@ fn replaced() -> Result<()> {
                 turns.over()?;
                 let at = format!("{below}/x");
                 let directory = open(at.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?;
-                expect(&directory, allowed)?;
-                expect(&directory, allowed)?;
+                for _ in 0..OPENS {
+                    expect(&directory, NAME, allowed)?;
+                }
             }
         }
         Ok(())
@@ -234,4 +275,121 @@ fn replaced() -> Result<()> {
     let end = together(Some(cgroup.path()), act, other)?;
     ensure!(end == End::Did, "{end:?}");
     Ok(())
+}
+
+/// The names that are allowed, and of each its neighbours, which are not: one letter is another, or one is missing.
+fn neighbours() -> Vec<(String, Vec<String>)> {
+    let mut all = Vec::new();
+    for length in LENGTHS {
+        let name = "a".repeat(*length);
+        let mut others: Vec<String> = (0..*length)
+            .map(|at| name.char_indices().map(|(n, letter)| if n == at { 'b' } else { letter }).collect())
+            .collect();
+        others.extend(
+            [length - 1, length + 1]
+                .iter()
+                .filter(|other| **other != 0 && !LENGTHS.contains(other))
+                .map(|n| "a".repeat(*n)),
+        );
+        all.push((name, others));
+    }
+    all
+}
+
+fn made() -> Result<OwnedFd> {
+    ready(NAMES)?;
+    for (name, others) in neighbours() {
+        for name in others.iter().chain([&name]) {
+            fs::write(Path::new(NAMES).join(name), "before")?;
+        }
+    }
+    Ok(open(NAMES, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?)
+}
+
+fn named() -> Result<()> {
+    let stage = Stage::set()?;
+    let cgroup = stage.cgroup("names")?;
+    let directory = made()?;
+    for (cgroup, forbidden) in [(None, false), (Some(cgroup.path()), true)] {
+        let act = |turns: &Turns| -> io::Result<()> {
+            turns.over()?;
+            for (name, others) in neighbours() {
+                let name = CString::new(name)?;
+                for other in others {
+                    for _ in 0..OPENS {
+                        expect(&directory, &name, true)?;
+                    }
+                    let other = CString::new(other)?;
+                    for _ in 0..2 {
+                        expect(&directory, &other, !forbidden)?;
+                        expect(&directory, &name, true)?;
+                    }
+                }
+            }
+            Ok(())
+        };
+        let end = together(cgroup, act, || Ok(()))?;
+        ensure!(end == End::Did, "inside {}: {end:?}", cgroup.is_some());
+    }
+    Ok(())
+}
+
+fn flipped() -> Result<()> {
+    let stage = Stage::set()?;
+    let cgroup = stage.cgroup("names")?;
+    let directory = made()?;
+    let file = Path::new(POLICIES).join("names.yaml");
+    let mut daemon = Client::connect(Path::new(RUN))?;
+    let mut allows = true;
+    let flip = move || -> Result<()> {
+        allows = !allows;
+        fs::write(&file, policy(if allows { "allow" } else { "block" }))?;
+        let _: Greeting = daemon.ask(&Request::Reload)?;
+        Ok(())
+    };
+    let act = |turns: &Turns| -> io::Result<()> {
+        for _ in 0..3 {
+            for allowed in [true, false] {
+                for name in [c"a", c"aaaaaaaa", c"aaaaaaaaaaaaaaaa"] {
+                    for _ in 0..OPENS {
+                        expect(&directory, name, allowed)?;
+                    }
+                }
+                turns.over()?;
+            }
+        }
+        Ok(())
+    };
+    let end = together(Some(cgroup.path()), act, flip);
+    fs::write(Path::new(POLICIES).join("names.yaml"), policy("allow"))?;
+    stage.reload()?;
+    let end = end?;
+    ensure!(end == End::Did, "{end:?}");
+    Ok(())
+}
+
+fn told() -> Result<()> {
+    let stage = Stage::set()?;
+    let cgroup = stage.cgroup("every")?;
+    let directory = made()?;
+    let end = inside(cgroup.path(), Who::Root, || {
+        for _ in 0..OPENS {
+            for length in LENGTHS {
+                let name = CString::new("a".repeat(*length))?;
+                openat(&directory, name.as_c_str(), OFlag::O_RDONLY, Mode::empty())?;
+            }
+        }
+        Ok(())
+    })?;
+    ensure!(end == End::Did, "{end:?}");
+    until(Duration::from_secs(20), || {
+        let records = of(written::records()?, &cgroup.name());
+        let each = |length: &usize| {
+            let path = format!("{NAMES}/{}", "a".repeat(*length));
+            let told = records.iter().filter(|record| record["object"] == path.as_str());
+            told.filter(|record| record["verdict"] == "allow" && record["op"] == "open").count() == OPENS
+        };
+        Ok(LENGTHS.iter().all(each).then_some(()))
+    })
+    .context("each open with its whole path")
 }

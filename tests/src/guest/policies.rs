@@ -28,6 +28,7 @@ pub(super) fn all() -> Vec<(String, String)> {
     ] {
         all.push((name.to_owned(), text.to_owned()));
     }
+    all.push(("names".to_owned(), super::near::policy("allow")));
     all.push(("held".to_owned(), super::verdicts::held("held", "2m", 300)));
     all.push(("brief".to_owned(), super::verdicts::held("brief", "2s", 2)));
     all.extend(BoundaryItem::ALL.iter().map(|item| {

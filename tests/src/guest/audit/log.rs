@@ -7,12 +7,12 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 /// Those of one cgroup, and of its session.
-pub(super) fn of(records: Vec<Value>, cgroup: &str) -> Vec<Value> {
+pub(in crate::guest) fn of(records: Vec<Value>, cgroup: &str) -> Vec<Value> {
     records.into_iter().filter(|record| record["cgroup"] == cgroup).collect()
 }
 
 /// Looks until there is something to see.
-pub(super) fn until<T>(patience: Duration, look: impl Fn() -> Result<Option<T>>) -> Result<T> {
+pub(in crate::guest) fn until<T>(patience: Duration, look: impl Fn() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + patience;
     loop {
         if let Some(seen) = look()? {
