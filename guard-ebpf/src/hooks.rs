@@ -180,6 +180,8 @@ extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64) -> i64
     let (domain, action) = (case as u32, (case >> 32) as u32 & 7);
     let remembers = action != Action::Exec as u32;
     let slot = if remembers { near::slot_for(scratch, case) } else { core::ptr::null_mut() };
+    let mut spelt = false;
+    let mut reason = 0;
     if near::resume(scratch, slot) != 0 && weigh(scratch, domain, action, 1) == 0 {
         case = heard(arena, scratch, case, session);
         if case == 0 || case & RECORD != 0 {
@@ -188,30 +190,33 @@ extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64) -> i64
         if case == 0 {
             return 0;
         }
-        if near::complete(scratch, slot) != 0 {
-            return if case & RECORD != 0 {
-                tell(scratch, case, session, arena.word(table::AT_GENERATION))
-            } else {
-                settle(scratch, case, session, near::digest(scratch, session) << 32)
-            };
+        spelt = near::complete(scratch, slot) != 0;
+        if spelt && case & RECORD != 0 {
+            return tell(scratch, case, session, arena.word(table::AT_GENERATION));
         }
     }
-    let end = object::ended(object::spell(scratch));
-    if end != End::Done {
-        return judge_end(scratch, case, session, end, near::digest(scratch, session));
-    }
-    let reason = weigh(scratch, domain, action, 0);
-    if remembers {
-        near::keep(scratch, case);
-    }
-    if reason == 0 && case & RECORD == 0 {
-        case = heard(arena, scratch, case, session);
-    }
-    if case == 0 {
-        return 0;
+    if !spelt {
+        let end = object::ended(object::spell(scratch));
+        if end == End::Done {
+            reason = weigh(scratch, domain, action, 0);
+            if remembers {
+                near::keep(scratch, case);
+            }
+            if reason == 0 && case & RECORD == 0 {
+                case = heard(arena, scratch, case, session);
+            }
+            if case == 0 {
+                return 0;
+            }
+        } else {
+            reason = judge_end(scratch, case, end);
+            if reason == NO_NAME {
+                return 0;
+            }
+        }
     }
     let digest = near::digest(scratch, session);
-    settle(scratch, case, session, reason | digest << 32)
+    conclude(scratch, case, session, reason | digest << 32)
 }
 
 /// 0 where the decision in the scratch space is a plain yes and nothing else comes of it, else the case.
@@ -246,28 +251,32 @@ fn decide_spelt(scratch: *mut Scratch, from: From, case: u64, session: u64) -> i
         return -1;
     }
     passed::about(scratch, from.dentry);
-    -judge_end(scratch, case, session, end, 0)
-}
-
-/// Decides once the walk has ended, one way or another.
-#[inline(always)]
-fn judge_end(scratch: *mut Scratch, case: u64, session: u64, end: End, digest: u64) -> i64 {
-    let action = (case >> 32) as u32 & 7;
-    if end == End::NoPath && (action == Action::Read as u32 || action == Action::Write as u32) {
-        // Pipes, sockets and the like have no name that a rule could mean.
-        return 0;
-    }
-    let reason = if end == End::Done || end == End::NoPath {
-        if end == End::NoPath {
-            emit::no_object(scratch);
-        }
-        weigh(scratch, case as u32, action, 0)
+    let reason = if end == End::Done {
+        weigh(scratch, case as u32, (case >> 32) as u32 & 7, 0)
     } else {
         end.reason() as u64
     };
-    let reason = if reason == 0 && end == End::NoPath { Reason::NoPath as u64 | DECIDED } else { reason };
-    settle(scratch, case, session, reason | digest << 32)
+    -settle(scratch, case, session, reason)
 }
+
+/// What is made of a walk that did not end at the root: the reason, or [`NO_NAME`] where there is nothing to decide on.
+#[inline(always)]
+fn judge_end(scratch: *mut Scratch, case: u64, end: End) -> u64 {
+    let action = (case >> 32) as u32 & 7;
+    if end != End::NoPath {
+        return end.reason() as u64;
+    }
+    if action == Action::Read as u32 || action == Action::Write as u32 {
+        // Pipes, sockets and the like have no name that a rule could mean.
+        return NO_NAME;
+    }
+    emit::no_object(scratch);
+    let reason = weigh(scratch, case as u32, action, 0);
+    if reason == 0 { Reason::NoPath as u64 | DECIDED } else { reason }
+}
+
+/// No reason: see [`judge_end`].
+const NO_NAME: u64 = u64::MAX;
 
 /// The reason comes with a decision in the scratch space.
 const DECIDED: u64 = 1 << 16;
@@ -284,6 +293,12 @@ fn refuse(arena: Arena, case: u64) -> i64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn settle(scratch: *mut Scratch, case: u64, session: u64, reason: u64) -> i64 {
+    conclude(scratch, case, session, reason)
+}
+
+/// The same without a level of calls more: the kernel takes eight.
+#[inline(always)]
+fn conclude(scratch: *mut Scratch, case: u64, session: u64, reason: u64) -> i64 {
     let next = prepare(scratch, case, session, reason);
     if next == NOT_FINAL {
         return 0;

@@ -25,8 +25,15 @@ const S_IFSOCK: u16 = 0o140_000;
 /// `int file_open(struct file *file)`
 #[lsm(hook = "file_open")]
 pub(crate) fn file_open(ctx: LsmContext) -> i32 {
+    if subject::outside() {
+        return 0;
+    }
+    opens(ctx.arg(0))
+}
+
+#[inline(never)]
+fn opens(file: Ptr) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
-    let file: Ptr = ctx.arg(0);
     let mode: u32 = load(file, at!(FILE_MODE));
     let flags: u32 = load(file, at!(FILE_FLAGS));
     if flags & FMODE_EXEC != 0 || is_backing(subject, file) {

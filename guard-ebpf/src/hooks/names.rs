@@ -17,6 +17,11 @@ const S_IFBLK: u16 = 0o060_000;
 /// Decides a change of the name `dentry` in the directory `path`.
 #[inline(always)]
 fn name(op: Op, path: Ptr, dentry: Ptr) -> i32 {
+    if subject::outside() { 0 } else { named(op, path, dentry) }
+}
+
+#[inline(never)]
+fn named(op: Op, path: Ptr, dentry: Ptr) -> i32 {
     match subject::inside() {
         Some(subject) => place(subject, Action::Write, op, Place::in_directory(path, dentry)),
         None => 0,
@@ -26,6 +31,11 @@ fn name(op: Op, path: Ptr, dentry: Ptr) -> i32 {
 /// Decides a change of what a `struct path` points to.
 #[inline(always)]
 fn itself(op: Op, path: Ptr) -> i32 {
+    if subject::outside() { 0 } else { it(op, path) }
+}
+
+#[inline(never)]
+fn it(op: Op, path: Ptr) -> i32 {
     match subject::inside() {
         Some(subject) => place(subject, Action::Write, op, Place::of_path(path)),
         None => 0,
@@ -36,12 +46,18 @@ fn itself(op: Op, path: Ptr) -> i32 {
 /// creation by open(2), before the file exists.
 #[lsm(hook = "path_mknod")]
 pub(crate) fn path_mknod(ctx: LsmContext) -> i32 {
+    if subject::outside() {
+        return 0;
+    }
+    makes(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3))
+}
+
+#[inline(never)]
+fn makes(directory: Ptr, dentry: Ptr, mode: u64, dev: u64) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
-    let mode: u64 = ctx.arg(2);
     let kind = mode as u16 & S_IFMT;
     if kind == S_IFBLK || kind == S_IFCHR {
         // A whiteout (device 0:0) is made by file systems for themselves and opens nothing.
-        let dev: u64 = ctx.arg(3);
         if dev as u32 != 0 {
             let refused = boundary(subject, BoundaryItem::Devices, Op::Mknod, dev as u32);
             if refused != 0 {
@@ -50,7 +66,7 @@ pub(crate) fn path_mknod(ctx: LsmContext) -> i32 {
         }
     }
     let op = if kind == 0 || kind == 0o100_000 { Op::Create } else { Op::Mknod };
-    place(subject, Action::Write, op, Place::in_directory(ctx.arg(0), ctx.arg(1)))
+    place(subject, Action::Write, op, Place::in_directory(directory, dentry))
 }
 
 /// `int path_mkdir(const struct path *dir, struct dentry *dentry, umode_t mode)`

@@ -54,9 +54,16 @@ pub(super) fn odd(subject: Subject, op: Op, sk: Ptr) -> i32 {
 /// `int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`
 #[lsm(hook = "socket_connect")]
 pub(crate) fn socket_connect(ctx: LsmContext) -> i32 {
+    if subject::outside() {
+        return 0;
+    }
+    connects(ctx.arg(0), ctx.arg(1), ctx.arg(2))
+}
+
+#[inline(never)]
+fn connects(socket: Ptr, address: *const u8, length: u32) -> i32 {
     let Some(subject) = subject::inside() else { return 0 };
-    let sk = follow(ctx.arg(0), at!(SOCKET_SK));
-    let (address, length): (*const u8, u32) = (ctx.arg(1), ctx.arg(2));
+    let sk = follow(socket, at!(SOCKET_SK));
     if sk.is_null() {
         return -EPERM;
     }

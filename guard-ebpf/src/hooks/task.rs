@@ -57,6 +57,11 @@ fn same_session(subject: Subject, other: Ptr) -> bool {
 
 #[inline(always)]
 fn reach(other: Ptr, item: BoundaryItem, op: Op) -> i32 {
+    if subject::outside() { 0 } else { reaches(other, item, op) }
+}
+
+#[inline(never)]
+fn reaches(other: Ptr, item: BoundaryItem, op: Op) -> i32 {
     match subject::inside() {
         Some(subject) if !same_session(subject, other) => {
             boundary(subject, item, op, load(other, at!(TASK_TGID)))
