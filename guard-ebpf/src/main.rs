@@ -10,6 +10,7 @@ mod ask;
 mod budget;
 mod confine;
 mod emit;
+mod glide;
 mod heard;
 mod hold;
 mod hooks;

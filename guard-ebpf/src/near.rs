@@ -6,14 +6,13 @@
 //! in the same mount namespace, and for the very same directory: its dentry, and its inode's number and serial number
 //! (`i_generation`), because the memory of a dentry can become another's.
 
-use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::Event;
 use guard_common::limits::{NAME_MAX, PATH_MAX, POLICIES_PER_DOMAIN};
 use guard_common::table::{self, Words};
 
+use crate::glide::{Glide, glide};
 use crate::judge::Arena;
 use crate::kernel::{self, Ptr, at, follow, get, load, off, put};
 use crate::known::{self, Known, NAMES, Name};
@@ -67,15 +66,7 @@ pub(crate) struct Question {
     /// How long the last component was to the walk.
     pub(crate) walked: u64,
     pub(crate) sequences: u64,
-    glide: Glide,
-}
-
-/// The way of one automaton over some bytes.
-#[repr(C)]
-struct Glide {
-    at: u64,
-    length: u64,
-    state: u64,
+    pub(crate) glide: Glide,
 }
 
 /// Members of a key that are set when they are known: the others come with the question.
@@ -452,71 +443,4 @@ pub(crate) extern "C" fn keep(scratch: *mut Scratch, case: u64) -> u64 {
         put(kept.add(GENERATION), arena.word(table::AT_GENERATION));
     }
     1
-}
-
-/// Bytes in one call of the loop's body.
-const BLOCK: u64 = 16;
-
-/// What the loop over the bytes needs.
-struct Gliding {
-    arena: Arena,
-    scratch: *mut Scratch,
-}
-
-/// The state of an automaton behind `length` bytes of the object from `at` on.
-// SAFETY: the name is this function's alone in the object.
-#[unsafe(export_name = "glide")]
-#[inline(never)]
-extern "C" fn glide(
-    arena: *const ArenaValue,
-    scratch: *mut Scratch,
-    at: u64,
-    length: u64,
-    state: u32,
-) -> u64 {
-    if arena.is_null() || scratch.is_null() || state == table::DEAD || length > PATH_MAX as u64 {
-        return u64::from(table::DEAD);
-    }
-    let mut context = Gliding { arena: Arena::of(arena), scratch };
-    // SAFETY: a map value; the callback takes the context it is given here.
-    unsafe {
-        let glide = &raw mut (*scratch).near.glide;
-        put(&raw mut (*glide).at, at);
-        put(&raw mut (*glide).length, length);
-        put(&raw mut (*glide).state, u64::from(state));
-        helpers::bpf_loop(
-            length.div_ceil(BLOCK) as u32,
-            block as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
-            (&raw mut context).cast(),
-            0,
-        );
-        get(&raw const (*glide).state)
-    }
-}
-
-/// One block of bytes, the last one shorter.
-unsafe extern "C" fn block(index: u64, context: *mut c_void) -> i64 {
-    // SAFETY: the context is the one `glide` gives; the place is masked to the bytes, which go on for more than a
-    // block behind it.
-    unsafe {
-        let gliding = context.cast::<Gliding>();
-        let (arena, scratch) = ((*gliding).arena, (*gliding).scratch);
-        let glide = &raw mut (*scratch).near.glide;
-        let (at, length) = (get(&raw const (*glide).at), get(&raw const (*glide).length));
-        let done = index * BLOCK;
-        let left = length - done;
-        let at = kernel::masked(at + done, PATH_MAX as u64 - 1) as usize;
-        let bytes = (&raw const (*scratch).bytes).cast::<u8>().add(HEAD + at);
-        let mut state = get(&raw const (*glide).state) as u32;
-        let mut i = 0;
-        while i < BLOCK as usize {
-            if i as u64 >= left {
-                break;
-            }
-            state = table::step(&arena, state, get(bytes.add(i)));
-            i += 1;
-        }
-        put(&raw mut (*glide).state, u64::from(state));
-    }
-    0
 }

@@ -154,7 +154,7 @@ pub(crate) fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     if domain == 0 {
         return kill();
     }
-    life::became(subject.task, bprm, u64::from(domain), subject.session);
+    life::became(scratch, bprm, u64::from(domain), subject.session);
     0
 }
 

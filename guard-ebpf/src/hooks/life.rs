@@ -28,8 +28,7 @@ const ARGV: u64 = TAIL as u64 - 1;
 /// Tells which image a process has become, with its argv: up to its end and no further, because the
 /// environment lies right behind it.
 #[inline(never)]
-pub(crate) fn became(task: Ptr, bprm: Ptr, domain: u64, session: u64) -> u64 {
-    let scratch = object::scratch(task);
+pub(crate) fn became(scratch: *mut Scratch, bprm: Ptr, domain: u64, session: u64) -> u64 {
     if scratch.is_null() {
         return 0;
     }
