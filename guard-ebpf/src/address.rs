@@ -207,7 +207,7 @@ pub(crate) fn spell(scratch: *mut Scratch, sk: Ptr, address: u64, about: u64) ->
         return Spelt::Unknown as u64;
     }
     // Family, port and IPv4 address. The kernel's buffer has room for every address, however short this is.
-    let [front] = kernel::peek(address);
+    let Some(front) = kernel::read::<u64>(address) else { return Spelt::Unknown as u64 };
     let port = (front >> 16) as u16;
     let family = match front as u16 {
         AF_UNSPEC if about & UNSPECIFIED_IS_V4 != 0 => AF_INET,
@@ -227,7 +227,7 @@ pub(crate) fn spell(scratch: *mut Scratch, sk: Ptr, address: u64, about: u64) ->
         return Spelt::Key as u64;
     }
     if family == AF_INET6 && length >= 24 {
-        let halves = kernel::peek(address + 8);
+        let Some(halves) = kernel::read::<[u64; 2]>(address + 8) else { return Spelt::Unknown as u64 };
         if guided && is_wildcard(halves) {
             return Spelt::Unknown as u64;
         }

@@ -188,7 +188,9 @@ extern "C" fn prepare(scratch: *mut Scratch, case: u64, session: u64, reason: u6
     about(facts, arena.word(table::AT_GENERATION), case, session, reason >> 32);
     facts.flags |= if case & ADDRESS != 0 { EventFlags::ADDRESS } else { 0 };
     // SAFETY: as above.
-    facts.tail = unsafe { get(&raw const (*scratch).shown) } as u32;
+    let shown = unsafe { get(&raw const (*scratch).shown) } as u32;
+    // What is left of an exec before is no part of anything else.
+    facts.tail = if facts.action == Action::Exec as u8 { shown } else { 0 };
     if !decided {
         return FINISH;
     }

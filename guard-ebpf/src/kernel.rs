@@ -148,7 +148,7 @@ pub(crate) fn loose(task: Ptr) -> Ptr {
 
 /// Anything as one of the kernel's types, to load from.
 #[inline(always)]
-fn cast(from: u64, kind: u64) -> Ptr {
+pub(crate) fn cast(from: u64, kind: u64) -> Ptr {
     let cast: u64;
     // SAFETY: the kernel's `bpf_rdonly_cast` takes anything and gives it back as one of its types.
     unsafe {

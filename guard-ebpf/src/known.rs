@@ -49,6 +49,10 @@ pub(crate) fn read(name: u64, length: u64) -> Name {
         return Name::NONE;
     }
     let [first] = kernel::peek(name);
+    if first == 0 {
+        // It could not be read.
+        return Name::NONE;
+    }
     if length <= 8 {
         return Name { words: [first << (64 - 8 * length), 0], length };
     }

@@ -394,6 +394,8 @@ pub(crate) extern "C" fn keep(scratch: *mut Scratch, case: u64) -> u64 {
         if length == 0
             || length >= LONGEST
             || name == 0
+            // Nothing tells this directory from one that gets its memory and its number: stacked file systems.
+            || get(key.add(SERIAL)) == 0
             // Renamed in between: the walk has met another parent or name than the question.
             || get(&raw const (*question).parent) != get(key.add(DIRECTORY))
             || get(&raw const (*question).walked) != name

@@ -175,7 +175,8 @@ impl End {
     }
 }
 
-/// A place in the file tree: a dentry as seen through a mount. Both typed.
+/// A place in the file tree: a dentry as seen through a mount. Both typed, and of what the verifier trusts only cast: see
+/// [`kernel::loose`].
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) mount: Ptr,
@@ -186,6 +187,7 @@ impl Place {
     /// Where a `struct path` points.
     #[inline(always)]
     pub(crate) fn of_path(path: Ptr) -> Self {
+        let path = kernel::cast(path as u64, off!(PATH_TYPE));
         Self { mount: follow(path, at!(PATH_MNT)), dentry: follow(path, at!(PATH_DENTRY)) }
     }
 
@@ -198,7 +200,8 @@ impl Place {
     /// A name in the directory that a `struct path` points to.
     #[inline(always)]
     pub(crate) fn in_directory(path: Ptr, dentry: Ptr) -> Self {
-        Self { mount: follow(path, at!(PATH_MNT)), dentry }
+        let path = kernel::cast(path as u64, off!(PATH_TYPE));
+        Self { mount: follow(path, at!(PATH_MNT)), dentry: kernel::cast(dentry as u64, off!(DENTRY_TYPE)) }
     }
 
     /// Address of the `struct mount` around the `struct vfsmount`.
@@ -319,6 +322,10 @@ pub(crate) fn ended(code: u64) -> End {
 pub(crate) fn sequences() -> u64 {
     let renames = kernel::read_or_odd(word!(RENAME_LOCK));
     let mounts = kernel::read_or_odd(word!(MOUNT_LOCK));
+    if mounts == 0 {
+        // Every host has mounted something: it has not been read.
+        return UNDER_WAY;
+    }
     u64::from(mounts) << 32 | u64::from(renames)
 }
 
@@ -454,6 +461,9 @@ fn cross(walk: *mut Walk) -> End {
         return End::Fault;
     }
     let [root] = kernel::peek(parent + off!(MOUNT_MNT) + off!(VFSMOUNT_ROOT));
+    if root == 0 {
+        return End::Fault;
+    }
     set(walk, parent, dentry, root);
     End::Walking
 }

@@ -32,6 +32,19 @@ pub(crate) struct Subject {
 #[inline(always)]
 pub(crate) fn inside() -> Option<Subject> {
     let task = kernel::current();
+    // Before anything branches: the verifier of 6.4 to 6.17 then looks it up once.
+    identify(task, leader(task))
+}
+
+/// The same of a task that is not clearly [`outside`].
+#[inline(always)]
+pub(crate) fn within() -> Option<Subject> {
+    let task = kernel::current();
+    identify(task, leader(kernel::loose(task)))
+}
+
+#[inline(always)]
+fn identify(task: Ptr, leader: Ptr) -> Option<Subject> {
     let mut label = MaybeUninit::uninit();
     let own = if has_storage(task) { label_of(task) } else { ptr::null_mut() };
     if !own.is_null() {
@@ -42,7 +55,7 @@ pub(crate) fn inside() -> Option<Subject> {
         return counting(task, unsafe { &mut *label });
     }
     let busy = off!(STORAGE_BUSY) != 0 && has_storage(task);
-    if !busy && !may_be_inside_by_others(task) {
+    if !busy && !may_be_inside_by_others(task, leader) {
         return None;
     }
     let label = no_label(&mut label);
@@ -54,19 +67,14 @@ pub(crate) fn inside() -> Option<Subject> {
 /// of its own, saves outsiders the registers that the rest needs.
 #[inline(always)]
 pub(crate) fn outside() -> bool {
-    !may_be_inside(kernel::current())
-}
-
-/// No false no.
-#[inline(always)]
-fn may_be_inside(task: Ptr) -> bool {
-    has_storage(task) || may_be_inside_by_others(task)
-}
-
-/// The same of a task that has no label of its own.
-#[inline(always)]
-fn may_be_inside_by_others(task: Ptr) -> bool {
+    let task = kernel::current();
     let leader = leader(task);
+    !has_storage(task) && !may_be_inside_by_others(task, leader)
+}
+
+/// Of a task that has no label of its own, and its leader, could it be inside? No false no.
+#[inline(always)]
+fn may_be_inside_by_others(task: Ptr, leader: Ptr) -> bool {
     // Most are their own.
     (leader != task && has_storage(kernel::loose(leader))) || filter_hit(current_cgroup())
 }
@@ -122,7 +130,7 @@ pub(crate) fn current_label() -> Label {
     let task = kernel::current();
     let mut label = MaybeUninit::uninit();
     let label = no_label(&mut label);
-    if may_be_inside(task) {
+    if !outside() {
         settled(&raw mut *label);
         if label.domain != 0 {
             rejoin::renew(label);

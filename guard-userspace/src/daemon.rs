@@ -111,6 +111,8 @@ struct Daemon {
     /// Where this program was when it started: after an upgrade another one is there.
     program: Option<PathBuf>,
     kernel: Kernel,
+    /// The number of the last generation that was to be installed, whether it was or not.
+    tried: u64,
     plan: Plan,
     loaded: Loaded,
     sessions: Sessions,
@@ -152,6 +154,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         config,
         program,
         kernel,
+        tried: plan.generation,
         plan,
         loaded,
         sessions,
@@ -225,7 +228,7 @@ impl Daemon {
     fn reload(&mut self) {
         let outcome = policies::load_again(&self.config.policies, &self.loaded).map_err(DaemonError::from);
         let outcome = outcome.and_then(|loaded| {
-            compile_with_drills(loaded, &self.config, &self.plan.ids, self.plan.generation + 1)
+            compile_with_drills(loaded, &self.config, &self.plan.ids, self.next_generation())
         });
         match outcome {
             Ok((loaded, plan)) => {
@@ -281,11 +284,17 @@ impl Daemon {
     /// Installs other policies, or leaves everything as it was.
     fn replace(&mut self, loaded: Loaded, plan: Plan) -> Result<(), DaemonError> {
         let before = (std::mem::replace(&mut self.loaded, loaded), std::mem::replace(&mut self.plan, plan));
+        self.tried = self.plan.generation;
         let done = self.install();
         if done.is_err() {
             (self.loaded, self.plan) = before;
         }
         done
+    }
+
+    /// The next generation's number: never one that the kernel may have seen, because what tasks remember holds for one.
+    fn next_generation(&self) -> u64 {
+        self.tried.max(self.plan.generation) + 1
     }
 
     async fn serve(

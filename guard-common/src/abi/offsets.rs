@@ -172,6 +172,9 @@ macro_rules! table {
             CAST,
             /// The type of a task.
             TASK_TYPE,
+            /// The types of a name and of a place.
+            DENTRY_TYPE,
+            PATH_TYPE,
             /// The type of something that is four numbers and nothing else.
             WORDS_TYPE,
         }

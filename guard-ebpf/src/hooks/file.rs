@@ -33,7 +33,7 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
 
 #[inline(never)]
 fn opens(file: Ptr) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::within() else { return 0 };
     let mode: u32 = load(file, at!(FILE_MODE));
     let flags: u32 = load(file, at!(FILE_FLAGS));
     if flags & FMODE_EXEC != 0 || is_backing(subject, file) {

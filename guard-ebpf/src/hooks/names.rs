@@ -22,7 +22,7 @@ fn name(op: Op, path: Ptr, dentry: Ptr) -> i32 {
 
 #[inline(never)]
 fn named(op: Op, path: Ptr, dentry: Ptr) -> i32 {
-    match subject::inside() {
+    match subject::within() {
         Some(subject) => place(subject, Action::Write, op, Place::in_directory(path, dentry)),
         None => 0,
     }
@@ -36,7 +36,7 @@ fn itself(op: Op, path: Ptr) -> i32 {
 
 #[inline(never)]
 fn it(op: Op, path: Ptr) -> i32 {
-    match subject::inside() {
+    match subject::within() {
         Some(subject) => place(subject, Action::Write, op, Place::of_path(path)),
         None => 0,
     }
@@ -54,7 +54,7 @@ pub(crate) fn path_mknod(ctx: LsmContext) -> i32 {
 
 #[inline(never)]
 fn makes(directory: Ptr, dentry: Ptr, mode: u64, dev: u64) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::within() else { return 0 };
     let kind = mode as u16 & S_IFMT;
     if kind == S_IFBLK || kind == S_IFCHR {
         // A whiteout (device 0:0) is made by file systems for themselves and opens nothing.

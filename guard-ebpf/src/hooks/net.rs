@@ -62,7 +62,7 @@ pub(crate) fn socket_connect(ctx: LsmContext) -> i32 {
 
 #[inline(never)]
 fn connects(socket: Ptr, address: *const u8, length: u32) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::within() else { return 0 };
     let sk = follow(socket, at!(SOCKET_SK));
     if sk.is_null() {
         return -EPERM;

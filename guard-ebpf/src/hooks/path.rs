@@ -112,6 +112,8 @@ extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64) -> i64
                 near::keep(scratch, case);
             }
             if reason == 0 && case & RECORD == 0 {
+                // A walk can take long.
+                let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
                 case = heard(arena, scratch, case, session);
             }
             if case == 0 {

@@ -62,7 +62,7 @@ fn reach(other: Ptr, item: BoundaryItem, op: Op) -> i32 {
 
 #[inline(never)]
 fn reaches(other: Ptr, item: BoundaryItem, op: Op) -> i32 {
-    match subject::inside() {
+    match subject::within() {
         Some(subject) if !same_session(subject, other) => {
             boundary(subject, item, op, load(other, at!(TASK_TGID)))
         }

@@ -65,7 +65,7 @@ impl Daemon {
             }
         }
         let loaded = policies::load_again(&self.config.policies, &self.loaded)?.with_drills(&self.config.run);
-        let plan = loaded.compile(&self.plan.ids, self.plan.generation + 1)?;
+        let plan = loaded.compile(&self.plan.ids, self.next_generation())?;
         self.replace(loaded, plan)
     }
 }

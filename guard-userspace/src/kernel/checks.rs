@@ -50,7 +50,12 @@ pub(super) fn facts(btf: &Btf) -> Result<Facts, LoadError> {
     facts.set(Fact::SOCK_KERNEL_BYTE, bit / 8);
     facts.set(Fact::SOCK_KERNEL_MASK, 1 << (bit % 8));
     facts.set(Fact::CAST, btf.cast().map_or(ABSENT, u64::from));
-    for (fact, of) in [(Fact::TASK_TYPE, "task_struct"), (Fact::WORDS_TYPE, "itimerspec64")] {
+    for (fact, of) in [
+        (Fact::TASK_TYPE, "task_struct"),
+        (Fact::DENTRY_TYPE, "dentry"),
+        (Fact::PATH_TYPE, "path"),
+        (Fact::WORDS_TYPE, "itimerspec64"),
+    ] {
         let id = btf.structure(of).ok_or(LoadError::Member { of, member: "itself" })?;
         facts.set(fact, id.into());
     }
