@@ -43,8 +43,8 @@ const _: () = {
     const LOWER: usize = offset_of!(Event, domain) - offset_of!(What, domain);
     const LAST: usize = offset_of!(Event, kind) - offset_of!(What, kind);
     assert!(offset_of!(Event, detail) - offset_of!(What, detail) == SIDE);
-    assert!(offset_of!(Event, errno) - offset_of!(What, errno) == LOWER && LOWER % 8 == 0);
-    assert!(offset_of!(Event, flags) - offset_of!(What, flags) == LAST && LAST % 8 == 0);
+    assert!(offset_of!(Event, errno) - offset_of!(What, errno) == LOWER && LOWER.is_multiple_of(8));
+    assert!(offset_of!(Event, flags) - offset_of!(What, flags) == LAST && LAST.is_multiple_of(8));
 };
 
 /// Room behind the object's end, for the verifier.
@@ -103,8 +103,8 @@ pub(crate) extern "C" fn emit(scratch: *mut Scratch) -> u64 {
     } else {
         (HEAD + PATH_MAX) as u64
     };
-    // SAFETY: at most `SLACK` and `TAIL` bytes from the header on, which lies at most 8 behind the end.
     let sent = if short {
+        // SAFETY: at most `SLACK` and `TAIL` bytes from the header on, which lies at most 8 behind the end.
         unsafe { send(event, length + tail) }
     } else {
         // SAFETY: the whole of the bytes and the tail, without the slack.
