@@ -1,5 +1,6 @@
 //! The operations, and how each is measured: in batches, the middle one of which counts.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{BufRead, Write};
@@ -24,10 +25,20 @@ use crate::sys;
 
 const BATCHES: usize = 5;
 
+/// Files that are opened in turn.
+const NAMES: usize = 64;
+
+/// Their names.
+pub(crate) fn names() -> impl Iterator<Item = String> {
+    (0..NAMES).map(|n| format!("name-{n}"))
+}
+
 /// What the operations work on.
 struct Things {
     own: Pid,
     file: CString,
+    names: Vec<CString>,
+    turn: Cell<usize>,
     writable: CString,
     made: CString,
     tiny: CString,
@@ -54,6 +65,7 @@ struct Op {
 const OPS: &[Op] = &[
     Op { name: "getpid", times: 4000, act: getpid },
     Op { name: "open", times: 2000, act: open_read },
+    Op { name: "open, names in turn", times: 1000, act: open_in_turn },
     Op { name: "open for writing", times: 2000, act: open_write },
     Op { name: "create+unlink", times: 250, act: create_unlink },
     Op { name: "write 4 KiB", times: 500, act: write_page },
@@ -75,6 +87,13 @@ fn getpid(_: &Things) -> Outcome {
 
 fn open_read(things: &Things) -> Outcome {
     open(things.file.as_c_str(), OFlag::O_RDONLY, Mode::empty()).map(drop)
+}
+
+/// No name comes again before as many others as nobody would remember.
+fn open_in_turn(things: &Things) -> Outcome {
+    let turn = things.turn.get();
+    things.turn.set((turn + 1) % NAMES);
+    open(things.names[turn].as_c_str(), OFlag::O_RDONLY, Mode::empty()).map(drop)
 }
 
 fn open_write(things: &Things) -> Outcome {
@@ -161,6 +180,8 @@ impl Things {
         Ok(Self {
             own: nix::unistd::getpid(),
             file: path("file")?,
+            names: names().map(|name| path(&name)).collect::<Result<_, _>>()?,
+            turn: Cell::new(0),
             writable: path("writable")?,
             made: path("made")?,
             tiny: CString::new(TINY)?,

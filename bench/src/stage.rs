@@ -52,7 +52,8 @@ impl Stage {
         fs::set_permissions(TINY, fs::Permissions::from_mode(0o755))?;
         let home = home();
         fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
-        for name in ["file", "writable", "written"] {
+        let names = ["file", "writable", "written"].map(str::to_owned);
+        for name in names.into_iter().chain(crate::ops::names()) {
             fs::write(home.join(name), [0; 4096])?;
         }
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, GATEWAY)).context("listen")?;

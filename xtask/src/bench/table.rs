@@ -42,6 +42,7 @@ pub(super) const ROWS: &[Row] = &[
 const COLUMNS: &[&str] = &[
     "getpid",
     "open",
+    "open, names in turn",
     "open for writing",
     "create+unlink",
     "write 4 KiB",
