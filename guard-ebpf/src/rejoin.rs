@@ -6,9 +6,9 @@ use guard_common::abi::{CgroupEntry, Label, LabelFlags};
 use guard_common::limits::POLICIES_PER_DOMAIN;
 use guard_common::table::{self, DomainFlags, Words};
 
-use crate::judge::Arena;
+use crate::judge::{self, Arena};
 use crate::kernel::{self, get, put};
-use crate::maps::{CGROUPS, CHANGES};
+use crate::maps::{ArenaValue, CGROUPS, CHANGES};
 use crate::subject;
 
 /// Looks whether policies have changed since the running task's label was looked at.
@@ -73,22 +73,34 @@ fn follows(arena: Arena, from: u32, to: u32) -> bool {
     if !now.has(DomainFlags::LIVE | DomainFlags::LEFT) || !then.has(DomainFlags::LIVE) {
         return false;
     }
-    let unit = |domain: u32, n: u32| {
-        arena.word(table::domain_at(domain) + table::domain::POLICIES + n) & u64::from(u32::MAX)
-    };
     // By sums, because each branch would double what the verifier goes through.
-    let (count, room) = (u64::from(now.policies()), u64::from(then.policies()));
+    let count = u64::from(now.policies());
     let mut missing = 0;
     let mut n = 0;
     while n < POLICIES_PER_DOMAIN as u32 {
-        let (wanted, mut found, mut m) = (unit(from, n), 0, 0);
-        while m < POLICIES_PER_DOMAIN as u32 {
-            let same = kernel::is_below(unit(to, m) ^ wanted, 1);
-            found |= same & kernel::is_below(m.into(), room);
-            m += 1;
-        }
+        let found = has(judge::pointer(arena), to, unit(arena, from, n), then.policies());
         missing |= (found ^ 1) & kernel::is_below(n.into(), count);
         n += 1;
     }
     missing == 0
+}
+
+/// 1 if one of a domain's policies is this one. A function of its own for the room on the stack.
+#[inline(never)]
+fn has(arena: *const ArenaValue, domain: u32, wanted: u64, policies: u32) -> u64 {
+    let arena = Arena::of(arena);
+    let mut found = 0;
+    let mut n = 0;
+    while n < POLICIES_PER_DOMAIN as u32 {
+        let same = kernel::is_below(unit(arena, domain, n) ^ wanted, 1);
+        found |= same & kernel::is_below(n.into(), policies.into());
+        n += 1;
+    }
+    found
+}
+
+/// The n-th policy of a domain, by its number.
+#[inline(always)]
+fn unit(arena: Arena, domain: u32, n: u32) -> u64 {
+    arena.word(table::domain_at(domain) + table::domain::POLICIES + n) & u64::from(u32::MAX)
 }

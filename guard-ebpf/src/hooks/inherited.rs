@@ -53,15 +53,7 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     if kind != S_IFREG && kind != S_IFBLK {
         return 0;
     }
-    if subject::outside() {
-        return 0;
-    }
-    written(file, inode)
-}
-
-#[inline(never)]
-fn written(file: Ptr, inode: Ptr) -> i32 {
-    let Some(subject) = subject::within() else { return 0 };
+    let Some(subject) = subject::inside() else { return 0 };
     if is_backing(subject, file) {
         return 0;
     }
