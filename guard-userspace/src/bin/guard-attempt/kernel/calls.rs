@@ -90,7 +90,9 @@ pub(crate) const TRIES: &[Attempt] = &[
     plain("bpf-list-programs", |_, _| bpf(BPF_PROG_GET_NEXT_ID, &[0]).map(drop)),
     plain("bpf-list-links", |_, _| bpf(BPF_LINK_GET_NEXT_ID, &[0]).map(drop)),
     plain("bpf-map-by-id", |_, _| {
-        for id in 1..512 {
+        // Numbers are not given again until the last one has been: on a host that has run for long they are high. Inside
+        // the first one is refused.
+        for id in 1..1 << 20 {
             match bpf(BPF_MAP_GET_FD_BY_ID, &[id]).and_then(|fd| sys::adopt(fd as i32)) {
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
                 other => return other.map(drop),
