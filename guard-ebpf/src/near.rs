@@ -82,19 +82,43 @@ const NAMESPACE: usize = 8;
 const GENERATION: usize = 9;
 const WHO: usize = 10;
 
+/// A name in its directory, as the kernel has them.
+struct Named {
+    hash: u32,
+    length: u32,
+    /// Where its bytes are.
+    name: u64,
+    parent: Ptr,
+    above: Ptr,
+    inode: Ptr,
+    number: u64,
+    serial: u32,
+}
+
+impl Named {
+    #[inline(always)]
+    fn read(dentry: Ptr) -> Self {
+        let parent = follow(dentry, at!(DENTRY_PARENT));
+        let inode = follow(parent, at!(DENTRY_INODE));
+        Self {
+            hash: load(dentry, at!(DENTRY_NAME)),
+            length: load(dentry, at!(DENTRY_NAME, 4)),
+            name: load(dentry, at!(DENTRY_NAME, 8)),
+            parent,
+            above: follow(parent, at!(DENTRY_PARENT)),
+            inode,
+            number: load(inode, at!(INODE_INO)),
+            serial: load(inode, at!(INODE_GENERATION)),
+        }
+    }
+}
+
 /// Where a directory and a name in it are remembered, if both are; else null. What is known of the name is a plain yes
 /// under the policies of a [`generation_of`].
 #[inline(never)]
 pub(crate) fn recall(task: Ptr, mount: Ptr, dentry: Ptr, case: u64) -> *mut Slot {
-    // Hash, length, and where it is. All before anything branches: the verifier then looks up the members once.
-    let hash: u32 = load(dentry, at!(DENTRY_NAME));
-    let length: u32 = load(dentry, at!(DENTRY_NAME, 4));
-    let name: u64 = load(dentry, at!(DENTRY_NAME, 8));
-    let parent = follow(dentry, at!(DENTRY_PARENT));
-    let above = follow(parent, at!(DENTRY_PARENT)) as u64;
-    let inode = follow(parent, at!(DENTRY_INODE));
-    let number: u64 = load(inode, at!(INODE_INO));
-    let serial: u32 = load(inode, at!(INODE_GENERATION));
+    // Before anything branches: the verifier then looks up the members once.
+    let Named { hash, length, name, parent, above, inode, number, serial } = Named::read(dentry);
     let root: u64 = load(mount, at!(VFSMOUNT_ROOT));
     let slot = slot(number, case, false);
     if slot.is_null() {
@@ -106,7 +130,7 @@ pub(crate) fn recall(task: Ptr, mount: Ptr, dentry: Ptr, case: u64) -> *mut Slot
         let mut differ = 0;
         for (at, value) in [
             (DIRECTORY, parent as u64),
-            (ABOVE, above),
+            (ABOVE, above as u64),
             (INODE, inode as u64),
             (NUMBER, number),
             (SERIAL, serial.into()),
@@ -144,20 +168,13 @@ pub(crate) unsafe fn generation_of(slot: *const Slot) -> u64 {
 /// Writes down what is asked about.
 #[inline(always)]
 pub(crate) fn ask(scratch: *mut Scratch, dentry: Ptr, case: u64) {
-    let hash: u32 = load(dentry, at!(DENTRY_NAME));
-    let length: u32 = load(dentry, at!(DENTRY_NAME, 4));
-    let name: u64 = load(dentry, at!(DENTRY_NAME, 8));
-    let parent = follow(dentry, at!(DENTRY_PARENT));
-    let above = follow(parent, at!(DENTRY_PARENT)) as u64;
-    let inode = follow(parent, at!(DENTRY_INODE));
-    let number: u64 = load(inode, at!(INODE_INO));
-    let serial: u32 = load(inode, at!(INODE_GENERATION));
+    let Named { hash, length, name, parent, above, inode, number, serial } = Named::read(dentry);
     // SAFETY: `scratch` is a map value.
     unsafe {
         let question = &raw mut (*scratch).near;
         let key = (&raw mut (*question).key).cast::<u64>();
         put(key.add(DIRECTORY), parent as u64);
-        put(key.add(ABOVE), above);
+        put(key.add(ABOVE), above as u64);
         put(key.add(INODE), inode as u64);
         put(key.add(NUMBER), number);
         put(key.add(SERIAL), u64::from(serial));

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -17,16 +18,17 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 
 use super::Test;
-use super::agent::{End, Way, Who, attempt_after, inside};
+use super::agent::{End, Way, Who, attempt, attempt_after, inside};
 use super::audit::log::{of, until};
-use super::stage::{POLICIES, RUN, Stage};
+use super::stage::{Cgroup, POLICIES, RUN, Stage};
 use super::written;
 
 pub(super) const TESTS: &[Test] = &[
     Test::new("a directory that is moved takes its files under other rules at once", renamed).within(120),
     Test::new("a mount that is moved takes its files under other rules at once", remounted).within(120),
     Test::new("a directory in the memory of another is not taken for it", replaced).within(200),
-    Test::new("a name that was allowed answers for no other one", named),
+    Test::new("a name that was allowed answers for no other one", named).within(120),
+    Test::new("a name that was allowed and is a link now answers for nothing behind it", linked).within(120),
     Test::new("a name that was allowed is asked about again once the policies have changed", flipped)
         .within(120),
     Test::new("a name that is remembered is recorded each time, whole", told),
@@ -306,29 +308,72 @@ fn made() -> Result<OwnedFd> {
     Ok(open(NAMES, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?)
 }
 
+/// Opens each name that is allowed until it is remembered, and between that its neighbours.
+fn mixed(directory: &OwnedFd, forbidden: bool) -> io::Result<()> {
+    for (name, others) in neighbours() {
+        let name = CString::new(name)?;
+        for other in others {
+            for _ in 0..OPENS {
+                expect(directory, &name, true)?;
+            }
+            let other = CString::new(other)?;
+            for _ in 0..2 {
+                expect(directory, &other, !forbidden)?;
+                expect(directory, &name, true)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn named() -> Result<()> {
     let stage = Stage::set()?;
     let cgroup = stage.cgroup("names")?;
+    let nested = Cgroup::make(&cgroup.path().join("below"))?;
     let directory = made()?;
+    for cgroup in [None, Some(cgroup.path()), Some(nested.path())] {
+        for way in Way::ALL {
+            let act = |()| mixed(&directory, cgroup.is_some());
+            let end = attempt(cgroup, Who::Root, way, || Ok(()), act)?;
+            ensure!(end == End::Did, "in {cgroup:?}, {way:?}: {end:?}");
+        }
+    }
+    Ok(())
+}
+
+/// The name goes and comes again as a link to what is forbidden: nothing is renamed, and no count tells of it.
+fn linked() -> Result<()> {
+    let stage = Stage::set()?;
+    let cgroup = stage.cgroup("names")?;
+    let target = Path::new(SHUT).join("file");
     for (cgroup, forbidden) in [(None, false), (Some(cgroup.path()), true)] {
+        let directory = made()?;
+        ready(SHUT)?;
+        fs::write(&target, "before")?;
+        let (target, mut there) = (target.clone(), false);
+        let other = move || -> Result<()> {
+            let name = Path::new(NAMES).join("a");
+            there = !there;
+            fs::remove_file(&name)?;
+            if there {
+                symlink(&target, &name)?
+            } else {
+                fs::write(&name, "before")?
+            };
+            Ok(())
+        };
         let act = |turns: &Turns| -> io::Result<()> {
-            turns.over()?;
-            for (name, others) in neighbours() {
-                let name = CString::new(name)?;
-                for other in others {
+            for _ in 0..ROUNDS {
+                for allowed in [true, !forbidden] {
                     for _ in 0..OPENS {
-                        expect(&directory, &name, true)?;
+                        expect(&directory, c"a", allowed)?;
                     }
-                    let other = CString::new(other)?;
-                    for _ in 0..2 {
-                        expect(&directory, &other, !forbidden)?;
-                        expect(&directory, &name, true)?;
-                    }
+                    turns.over()?;
                 }
             }
             Ok(())
         };
-        let end = together(cgroup, act, || Ok(()))?;
+        let end = together(cgroup, act, other)?;
         ensure!(end == End::Did, "inside {}: {end:?}", cgroup.is_some());
     }
     Ok(())
