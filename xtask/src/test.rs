@@ -5,6 +5,7 @@ mod host;
 mod report;
 mod self_tests;
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -27,10 +28,13 @@ pub(crate) struct Args {
     /// much longer
     #[arg(long, conflicts_with = "fast")]
     thorough: bool,
+    /// So many guests at a time; else as many as there are processors
+    #[arg(long, value_name = "GUESTS", conflicts_with = "fast")]
+    at_once: Option<NonZeroUsize>,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
-    let matrix: Vec<&Series> = if args.fast {
+    let matrix: Vec<&'static Series> = if args.fast {
         Vec::new()
     } else if args.kernel.is_empty() {
         SERIES.iter().collect()
@@ -45,13 +49,15 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         object?;
     }
     // A kernel that cannot be had is one failure, not one for each of its tests.
-    let matrix: Vec<&Series> =
+    let matrix: Vec<&'static Series> =
         matrix.into_iter().filter(|series| guests::at_hand(&mut report, series)).collect();
     if let Some(first) = matrix.first() {
         if args.only.is_empty() {
             self_tests::run(&mut report, first.name);
         }
-        guests::run(&mut report, &matrix, &args.only, args.thorough);
+        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let at_once = args.at_once.unwrap_or_else(cores);
+        guests::run(&mut report, &matrix, &args.only, args.thorough, at_once.get());
     }
     Ok(report.finish())
 }

@@ -1,9 +1,12 @@
 //! The kernel matrix: one boot per series, in which `guest-tests` runs every test and prints a line for each.
 
+use std::cmp::Reverse;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -65,7 +68,30 @@ struct Programs {
     thorough: bool,
 }
 
-pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String], thorough: bool) {
+/// What came of a guest's work.
+enum Done {
+    /// Its tests' lines, and whether failures count.
+    Lines(Promise, Result<Vec<Line>>),
+    /// One check.
+    Check(&'static str, Result<()>),
+}
+
+/// Work for a guest of its own, and where its results are counted.
+struct Job<'a> {
+    place: &'static str,
+    /// What it took once on two cores.
+    seconds: u32,
+    work: Box<dyn FnOnce() -> Done + Send + 'a>,
+}
+
+/// Runs the tests in guests, so many at a time.
+pub(super) fn run(
+    report: &mut Report,
+    matrix: &[&'static Series],
+    only: &[String],
+    thorough: bool,
+    at_once: usize,
+) {
     let build = || -> Result<Programs> {
         let dir = build_host::everything()?;
         Ok(Programs {
@@ -82,53 +108,91 @@ pub(super) fn run(report: &mut Report, matrix: &[&Series], only: &[String], thor
             return report.fail("guests", "the programs for the guests build", &format!("{error:#}"));
         }
     };
-    if let Some(series) = matrix.iter().find(|series| series.name == DEBIAN_KERNEL) {
-        debian(report, series, &programs, only);
-    }
-    let matrix: Vec<&Series> =
-        matrix.iter().copied().filter(|_| wanted(&programs, "busybox", only)).collect();
-    for series in &matrix {
-        let begun = Instant::now();
-        // What is not released yet can only warn: a look at it is enough, unless somebody asks for all.
-        let look: Vec<String> = LOOK.iter().map(|&name| name.to_owned()).collect();
-        let brief = series.promise == Promise::Warns && only.is_empty() && !thorough;
-        let outcome = boot(series, &programs, if brief { &look } else { only });
-        match series.promise {
-            Promise::Works | Promise::Refuses => count(report, series.name, outcome),
-            Promise::Warns => warn(report, series.name, outcome),
+    let queue = Mutex::new(jobs(matrix, &programs, only).into_iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        for _ in 0..at_once {
+            let tell = tell.clone();
+            scope.spawn(move || {
+                while let Some(job) = next() {
+                    let begun = Instant::now();
+                    let done = (job.work)();
+                    let _ = tell.send((job.place, done, begun.elapsed()));
+                }
+            });
         }
-        println!("     {}: {:.1} s", series.name, begun.elapsed().as_secs_f32());
+        drop(tell);
+        for (place, done, took) in told {
+            match done {
+                Done::Lines(Promise::Works | Promise::Refuses, outcome) => count(report, place, outcome),
+                Done::Lines(Promise::Warns, outcome) => warn(report, place, outcome),
+                Done::Check(name, outcome) => report.check(place, name, outcome),
+            }
+            println!("     {place}: {:.1} s", took.as_secs_f32());
+        }
+    });
+}
+
+/// What is to be done, the longest first, so that the last ones to end are short.
+fn jobs<'a>(matrix: &[&'static Series], programs: &'a Programs, only: &'a [String]) -> Vec<Job<'a>> {
+    let mut jobs = Vec::new();
+    let mut job = |place, seconds, work: Box<dyn FnOnce() -> Done + Send + 'a>| {
+        jobs.push(Job { place, seconds, work });
+    };
+    let busybox = wanted(programs, "busybox", only);
+    for &series in matrix.iter().filter(|_| busybox) {
+        let seconds = match series.promise {
+            Promise::Works if series.name == MEASURED => 1000,
+            Promise::Works => 600,
+            Promise::Warns => 50,
+            Promise::Refuses => 5,
+        };
+        job(
+            series.name,
+            seconds,
+            Box::new(move || Done::Lines(series.promise, boot(series, programs, only))),
+        );
     }
-    let works = matrix.iter().find(|series| series.promise == Promise::Works);
-    if let Some(series) = works.filter(|_| only.is_empty()) {
-        count(report, WITHOUT_BPF, refusal_without_bpf(series.name, &programs));
-        let red = red_without_bpf(series.name, &programs);
-        report.check(WITHOUT_BPF, "the tests turn red when bpf is not in the LSM list", red);
+    let series = |name| matrix.iter().copied().find(|series| series.name == name);
+    if let Some(series) = series(DEBIAN_KERNEL).filter(|_| wanted(programs, "debian", only)) {
+        job(DEBIAN, 350, Box::new(move || Done::Lines(Promise::Works, debian(series, programs, only))));
     }
-    if only.is_empty() && matrix.iter().any(|series| series.name == MEASURED) {
-        let begun = Instant::now();
-        let over = crate::bench::over_budget(MEASURED, programs.guard);
-        let kept = over.and_then(|over| if over.is_empty() { Ok(()) } else { bail!("{}", over.join("; ")) });
-        report.check(MEASURED, "no call and no program costs more than its budget", kept);
-        println!("     {MEASURED}: {:.1} s", begun.elapsed().as_secs_f32());
+    let whole = only.is_empty();
+    if let Some(series) = series(MEASURED).filter(|_| whole) {
+        job(
+            series.name,
+            150,
+            Box::new(move || {
+                Done::Check(
+                    "no call and no program costs more than its budget",
+                    keeps_budgets(series.name, programs),
+                )
+            }),
+        );
     }
+    if let Some(series) = matrix.iter().copied().find(|series| whole && series.promise == Promise::Works) {
+        let work = move || Done::Lines(Promise::Works, refusal_without_bpf(series.name, programs));
+        job(WITHOUT_BPF, 30, Box::new(work));
+        let name = "the tests turn red when bpf is not in the LSM list";
+        job(WITHOUT_BPF, 10, Box::new(move || Done::Check(name, red_without_bpf(series.name, programs))));
+    }
+    jobs.sort_by_key(|job| Reverse(job.seconds));
+    jobs
+}
+
+fn keeps_budgets(series: &str, programs: &Programs) -> Result<()> {
+    let over = crate::bench::over_budget(series, programs.guard.clone())?;
+    if over.is_empty() { Ok(()) } else { bail!("{}", over.join("; ")) }
 }
 
 /// The tests of a whole system.
-fn debian(report: &mut Report, series: &Series, programs: &Programs, only: &[String]) {
-    if !wanted(programs, "debian", only) {
-        return;
-    }
-    let begun = Instant::now();
-    let outcome = Root::get(&[]).and_then(|root| {
-        // guard itself comes from its package: the other one is for what follows when that is removed.
-        let guest =
-            Guest::new(series.name)?.file(&programs.tests, TESTS_AT).file(&programs.guard, "/root/guard");
-        let guest = guest.debian(root).timeout(Duration::from_secs(900)).memory(2048);
-        run_in(DEBIAN, &with_packages(guest, &programs.guard)?, only)
-    });
-    count(report, DEBIAN, outcome);
-    println!("     {DEBIAN}: {:.1} s", begun.elapsed().as_secs_f32());
+fn debian(series: &Series, programs: &Programs, only: &[String]) -> Result<Vec<Line>> {
+    let root = Root::get(&[])?;
+    // guard itself comes from its package: the other one is for what follows when that is removed.
+    let guest = Guest::new(series.name)?.file(&programs.tests, TESTS_AT).file(&programs.guard, "/root/guard");
+    let guest = guest.debian(root).timeout(Duration::from_secs(1200)).memory(2048);
+    run_in(DEBIAN, &with_packages(guest, &programs.guard)?, only)
 }
 
 /// The package of what is tested, one to upgrade to, and the pages whose commands are followed.
@@ -181,7 +245,10 @@ pub(super) fn at_hand(report: &mut Report, series: &Series) -> bool {
 }
 
 fn boot(series: &Series, programs: &Programs, only: &[String]) -> Result<Vec<Line>> {
-    run_in(series.name, &guest(series.name, programs)?, only)
+    // What is not released yet can only warn: a look at it is enough, unless somebody asks for all.
+    let look: Vec<String> = LOOK.iter().map(|&name| name.to_owned()).collect();
+    let brief = series.promise == Promise::Warns && only.is_empty() && !programs.thorough;
+    run_in(series.name, &guest(series.name, programs)?, if brief { &look } else { only })
 }
 
 fn run_in(place: &str, guest: &Guest, only: &[String]) -> Result<Vec<Line>> {
