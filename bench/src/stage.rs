@@ -50,6 +50,9 @@ impl Stage {
         tiny.write_all(&tiny_program()).context("write the program to be run")?;
         drop(tiny);
         fs::set_permissions(TINY, fs::Permissions::from_mode(0o755))?;
+        // What the kernel remembers of a peer costs each connect, and there is nothing to remember before the first daemon
+        // has asked a gateway.
+        fs::write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1").context("forget connections")?;
         let home = home();
         fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
         let names = ["file", "writable", "written"].map(str::to_owned);
