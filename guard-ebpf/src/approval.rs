@@ -10,8 +10,8 @@ use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::Site;
 
 use crate::address::Key;
-use crate::kernel::{Ptr, count, get, put};
-use crate::maps::APPROVALS;
+use crate::kernel::{Ptr, at, count, get, load, put};
+use crate::maps::{APPROVALS, GENERATION};
 
 /// How a socket came to have a peer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,20 @@ pub(crate) fn is_of(approval: *const Approval, generation: u64) -> bool {
     !approval.is_null() && unsafe { get(&raw const (*approval).generation) } == generation
 }
 
+/// Was it made under the generation that is live? No false yes, and a no while the daemon changes it.
+#[inline(always)]
+pub(crate) fn holds(approval: *const Approval) -> bool {
+    let generation = get(GENERATION.word(0));
+    generation != 0 && is_of(approval, generation)
+}
+
+/// Has nothing been agreed to for the socket?
+#[inline(always)]
+pub(crate) fn is_none(sk: Ptr) -> bool {
+    // Most sockets that connect have no storage at all.
+    load::<u64, _, _>(sk, at!(SOCK_BPF_STORAGE)) == 0 || find(sk).is_null()
+}
+
 /// The domain and the session that it was made for.
 #[inline(always)]
 pub(crate) fn made_for(approval: *const Approval) -> Option<(u32, u64)> {
@@ -78,22 +92,17 @@ fn same(one: Key, other: Key) -> bool {
     one.0[2] == other.0[2] && one.0[1] == other.0[1] && one.0[0] == other.0[0]
 }
 
-/// Does it cover a send to `peer` now?
+/// Does it cover a send to `peer` now, of all that `holds`?
 #[inline(always)]
-pub(crate) fn covers(approval: *const Approval, generation: u64, domain: u32, peer: Key) -> bool {
+pub(crate) fn covers(approval: *const Approval, domain: u32, peer: Key) -> bool {
     if approval.is_null() {
         return false;
     }
     // SAFETY: not null, an approval in socket storage.
-    let (made_in, of, how, key) = unsafe {
-        (
-            get(&raw const (*approval).generation),
-            get(&raw const (*approval).domain),
-            get(&raw const (*approval).how),
-            get(&raw const (*approval).key),
-        )
+    let (of, how, key) = unsafe {
+        (get(&raw const (*approval).domain), get(&raw const (*approval).how), get(&raw const (*approval).key))
     };
-    if made_in != generation || of != domain {
+    if of != domain {
         return false;
     }
     how == How::Accepts as u32 || same(key, peer)

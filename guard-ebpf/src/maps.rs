@@ -302,8 +302,10 @@ data! {
     /// 1 once something was agreed to for a socket in another name than its cgroup's: from then on each packet looks
     /// first what was agreed to for its socket.
     FOREIGN: 1, ".data.foreign";
-    /// Which words of the daemon's about cgroups hold, see `whose`; 0 while it changes them.
+    /// Which words about cgroups and their domains hold, see `whose`; 0 while the daemon changes what they are made of.
     EPOCH: 1, ".data.epoch";
+    /// The live generation's number, for what was agreed to under it; 0 while the daemon changes what is live.
+    GENERATION: 1, ".data.generation";
     /// How often the daemon has changed what applies to cgroups, in 16 bits, see `rejoin`.
     CHANGES: 1, ".data.changes";
     /// Cgroups that were looked up, see `whose`.

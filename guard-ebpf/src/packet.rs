@@ -45,18 +45,10 @@ impl Packet {
     }
 }
 
-/// What most packets are: IPv4 without options, and not to a loopback address through another interface.
-#[derive(Clone, Copy)]
-pub(crate) struct Plain {
-    pub(crate) protocol: u8,
-    pub(crate) address: u32,
-    pub(crate) port: u16,
-    pub(crate) length: u32,
-}
-
-/// Reads a packet, if it is a plain one.
+/// Where a packet goes and by which protocol, if it is what most are: IPv4 without options, and not to a loopback address
+/// through another interface.
 #[inline(always)]
-pub(crate) fn plain(skb: *const __sk_buff) -> Option<Plain> {
+pub(crate) fn plain(skb: *const __sk_buff) -> Option<(u8, Key)> {
     // SAFETY: members of the context; the verifier knows the first two for the packet's bounds, which are looked at
     // before anything is read.
     unsafe {
@@ -70,8 +62,15 @@ pub(crate) fn plain(skb: *const __sk_buff) -> Option<Plain> {
             return None;
         }
         let (protocol, port) = (get(data.add(9)), get(data.add(22).cast::<u16>()));
-        Some(Plain { protocol, address, port, length: get(&raw const (*skb).len) })
+        Some((protocol, Key::v4(address, protocol, port)))
     }
+}
+
+/// In bytes, from the network header on.
+#[inline(always)]
+pub(crate) fn length(skb: *const __sk_buff) -> u32 {
+    // SAFETY: a member of the context.
+    unsafe { get(&raw const (*skb).len) }
 }
 
 /// Reads a packet from its network header on. What cannot be read strays.

@@ -33,34 +33,62 @@ pub(crate) struct Subject {
 pub(crate) fn inside() -> Option<Subject> {
     let task = kernel::current();
     // Before anything branches: the verifier of 6.4 to 6.17 then looks it up once.
-    identify(task, leader(task))
+    let leader = leader(task);
+    identify(task, task, || leader)
+}
+
+/// The same for what is seldom asked: a dozen instructions dearer to outsiders, and eight searches of all types cheaper to
+/// each start, see [`kernel::loose`].
+#[inline(always)]
+pub(crate) fn inside_seldom() -> Option<Subject> {
+    let task = kernel::current();
+    let loose = kernel::loose(task);
+    identify(task, loose, || leader(loose))
 }
 
 /// The same of a task that is not clearly [`outside`].
 #[inline(always)]
 pub(crate) fn within() -> Option<Subject> {
     let task = kernel::current();
-    identify(task, leader(kernel::loose(task)))
+    identify(task, task, || leader(kernel::loose(task)))
 }
 
+/// `loads` is the same task, to load members from.
 #[inline(always)]
-fn identify(task: Ptr, leader: Ptr) -> Option<Subject> {
+fn identify(task: Ptr, loads: Ptr, leader: impl FnOnce() -> Ptr) -> Option<Subject> {
     let mut label = MaybeUninit::uninit();
-    let own = if has_storage(task) { label_of(task) } else { ptr::null_mut() };
-    if !own.is_null() {
-        let label = label.as_mut_ptr();
-        // SAFETY: not null, a label in task storage.
-        unsafe { copy(&mut *label, own) };
+    let label = if has_storage(loads) && copy_own(task, loads, &mut label) {
         // SAFETY: copied whole.
-        return counting(task, unsafe { &mut *label });
-    }
-    let busy = off!(STORAGE_BUSY) != 0 && has_storage(task);
-    if !busy && !may_be_inside_by_others(task, leader) {
-        return None;
-    }
-    let label = no_label(&mut label);
-    settled(&raw mut *label);
+        unsafe { label.assume_init_mut() }
+    } else {
+        let busy = off!(STORAGE_BUSY) != 0 && has_storage(loads);
+        if !busy && !may_be_inside_by_others(task, leader()) {
+            return None;
+        }
+        let label = no_label(&mut label);
+        settled(&raw mut *label);
+        label
+    };
     counting(task, label)
+}
+
+/// Copies the running task's own label, if it has one that can be looked into.
+#[inline(always)]
+fn copy_own(task: Ptr, loads: Ptr, label: &mut MaybeUninit<Label>) -> bool {
+    let to = label.as_mut_ptr().cast::<u64>();
+    if let Some([first, second]) = storage::cached_label(loads) {
+        kernel::put(to, first);
+        // SAFETY: two words are all of a label, see `no_label`.
+        unsafe { kernel::put(to.add(1), second) };
+        return true;
+    }
+    let own = label_of(task);
+    if own.is_null() {
+        return false;
+    }
+    // SAFETY: not null, a label in task storage.
+    unsafe { copy(&mut *label.as_mut_ptr(), own) };
+    true
 }
 
 /// Is the running task outside every domain? No false yes. A hook that asks this first, and does the rest in a function

@@ -196,6 +196,7 @@ impl Daemon {
     /// The order matters: first the arena, so that a domain means something before anybody is in it.
     fn install(&mut self) -> Result<(), DaemonError> {
         state::remember(&self.config, &self.plan)?;
+        self.kernel.unsettle().map_err(doing("tell the programs that policies change"))?;
         Arenas::of(&self.kernel).install(&self.plan.arena)?;
         let governed = self
             .kernel
@@ -205,6 +206,10 @@ impl Daemon {
             .kernel
             .label_present(&self.config.cgroups, &governed)
             .map_err(doing("label the tasks that are inside already"))?;
+        // Not after an error: then programs look everything up, until policies are installed.
+        self.kernel
+            .settle(self.plan.generation)
+            .map_err(doing("tell the programs that policies have changed"))?;
         info!(generation = self.plan.generation, cgroups = governed.len(), labelled, "installed");
         self.ask_again();
         for gone in self.gateways.follow(&self.loaded) {

@@ -28,6 +28,8 @@ macro_rules! kernel_offsets {
             TASK_REAL_CRED "task_struct" "real_cred" required;
             TASK_IO_URING "task_struct" "io_uring" optional;
             LOCAL_STORAGE_LIST "bpf_local_storage" "list" optional;
+            LOCAL_STORAGE_CACHE "bpf_local_storage" "cache" optional;
+            STORAGE_MAP_PLACE "bpf_local_storage_map" "cache_idx" optional;
             STORAGE_ELEM_NODE "bpf_local_storage_elem" "snode" optional;
             STORAGE_ELEM_DATA "bpf_local_storage_elem" "sdata" optional;
             STORAGE_DATA_MAP "bpf_local_storage_data" "smap" optional;
@@ -98,6 +100,7 @@ macro_rules! kernel_offsets {
             SOCK_PEER_V6 "sock" "__sk_common.skc_v6_daddr" required;
             SOCK_TYPE "sock" "sk_type" required;
             SOCK_PROTOCOL "sock" "sk_protocol" required;
+            SOCK_BPF_STORAGE "sock" "sk_bpf_storage" required;
             SOCK_CGROUP "sock" "sk_cgrp_data.cgroup" required;
             UNIX_PEER "unix_sock" "peer" required;
             UNIX_PATH "unix_sock" "path" required;

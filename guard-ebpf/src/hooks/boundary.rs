@@ -10,7 +10,7 @@ use crate::subject;
 
 #[inline(always)]
 fn refuse(item: BoundaryItem, op: Op) -> i32 {
-    match subject::inside() {
+    match subject::inside_seldom() {
         Some(subject) => boundary(subject, item, op, 0),
         None => 0,
     }
@@ -21,7 +21,7 @@ fn refuse(item: BoundaryItem, op: Op) -> i32 {
 pub(crate) fn capable(ctx: LsmContext) -> i32 {
     /// A question whose answer nobody logs.
     const CAP_OPT_NOAUDIT: u32 = 2;
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     let (cap, opts): (u32, u32) = (ctx.arg(2), ctx.arg(3));
     if cap < 64 && 1u64 << cap & CAPS_LENT != 0 && subject::lent_by_kernel(subject.task) {
         return 0;
@@ -83,7 +83,7 @@ refusals! {
 /// `int key_alloc(struct key *key, const struct cred *cred, unsigned long flags)`
 #[lsm(hook = "key_alloc")]
 pub(crate) fn key_alloc(ctx: LsmContext) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     let name = follow(follow(ctx.arg::<Ptr>(0), at!(KEY_TYPE)), at!(KEY_TYPE_NAME));
     // Keys of these types are only ever made of the caller's own bytes; others call a helper program.
     match kernel::read::<[u8; 8]>(name as u64) {

@@ -52,7 +52,7 @@ pub(crate) fn bprm_creds_for_exec(ctx: LsmContext) -> i32 {
 /// `int bprm_check_security(struct linux_binprm *bprm)`: once for a script, once for its interpreter.
 #[lsm(hook = "bprm_check_security")]
 pub(crate) fn bprm_check_security(ctx: LsmContext) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     let bprm: Ptr = ctx.arg(0);
     let at = Place::of_file(follow(bprm, at!(BPRM_FILE)));
     let answer = question(subject, Action::Exec, Op::Exec, at, ARGV_FIRST);

@@ -29,7 +29,7 @@ const ATTR_MTIME: u32 = 32;
 /// argument up to 6.2. Mode, owner and size have hooks that know the mount; times have only this.
 #[lsm(hook = "inode_setattr")]
 pub(crate) fn inode_setattr(ctx: LsmContext) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     // All three slots are read, then two are chosen: the verifier takes no access to a computed slot. Where
     // there are two arguments the third slot is the return value so far.
     let (zeroth, first, second): (Ptr, Ptr, Ptr) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
@@ -47,7 +47,7 @@ macro_rules! changes {
             $(#[$doc])*
             #[lsm(hook = $name)]
             pub(crate) fn $hook(ctx: LsmContext) -> i32 {
-                match subject::inside() {
+                match subject::inside_seldom() {
                     Some(subject) => by_dentry(subject, Op::$op, ctx.arg($at)),
                     None => 0,
                 }
@@ -87,12 +87,13 @@ pub(crate) fn file_ioctl_compat(ctx: LsmContext) -> i32 {
 fn ioctl(file: Ptr, command: u32) -> i32 {
     match command {
         // TIOCSTI, TIOCLINUX, TIOCSETD, TIOCCONS
-        0x5412 | 0x541c | 0x5423 | 0x541d => match subject::inside() {
+        0x5412 | 0x541c | 0x5423 | 0x541d => match subject::inside_seldom() {
             Some(subject) => boundary(subject, BoundaryItem::TtyInjection, Op::Ioctl, command),
             None => 0,
         },
         // FS_IOC_SETFLAGS and its 32-bit twin, FS_IOC_FSSETXATTR, FS_IOC_SETVERSION and its twin
-        0x4008_6602 | 0x4004_6602 | 0x401c_5820 | 0x4008_7602 | 0x4004_7602 => match subject::inside() {
+        0x4008_6602 | 0x4004_6602 | 0x401c_5820 | 0x4008_7602 | 0x4004_7602 => match subject::inside_seldom()
+        {
             Some(subject) => place(subject, Action::Write, Op::Attributes, Place::of_file(file)),
             None => 0,
         },
@@ -114,7 +115,7 @@ fn ioctl(file: Ptr, command: u32) -> i32 {
 
 #[inline(always)]
 fn admin(command: u32) -> i32 {
-    match subject::inside() {
+    match subject::inside_seldom() {
         Some(subject) => boundary(subject, BoundaryItem::FileAdmin, Op::Ioctl, command),
         None => 0,
     }

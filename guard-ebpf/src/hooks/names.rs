@@ -104,7 +104,7 @@ pub(crate) fn path_link(ctx: LsmContext) -> i32 {
 /// Decides a change of two names, and of what comes under other rules by it.
 #[inline(always)]
 fn both(from: (Op, Ptr, Ptr), to: (Op, Ptr, Ptr)) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     let (old, new) = (Place::in_directory(from.1, from.2), Place::in_directory(to.1, to.2));
     let refused = returned(question(subject, Action::Write, from.0, old, PART));
     if refused != 0 {
@@ -139,7 +139,7 @@ pub(crate) fn path_truncate(ctx: LsmContext) -> i32 {
 /// `int file_truncate(struct file *file)`: ftruncate(2) and O_TRUNC from 6.2 on.
 #[lsm(hook = "file_truncate")]
 pub(crate) fn file_truncate(ctx: LsmContext) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     place(subject, Action::Write, Op::Truncate, Place::of_file(ctx.arg(0)))
 }
 

@@ -23,17 +23,26 @@ use crate::subject::{self, Subject};
 #[lsm(hook = "socket_create")]
 pub(crate) fn socket_create(ctx: LsmContext) -> i32 {
     let (family, kind, protocol): (u32, u32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
-    let kern: u32 = ctx.arg(3);
-    if is_usual(family, kind, protocol) || kern != 0 {
+    if is_usual(family, kind, protocol) || ctx.arg::<u32>(3) != 0 {
         return 0;
     }
-    let Some(subject) = subject::inside() else { return 0 };
+    unusual(family, kind, protocol)
+}
+
+#[inline(never)]
+fn unusual(family: u32, kind: u32, protocol: u32) -> i32 {
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     boundary(subject, BoundaryItem::SocketFamilies, Op::Socket, detail(family, kind, protocol))
 }
 
 #[inline(always)]
 pub(super) fn is_usual(family: u32, kind: u32, protocol: u32) -> bool {
-    matches!((family, kind, protocol), (1, ..) | (16, _, 0) | (2 | 10, 1, 0 | 6) | (2 | 10, 2, 0 | 17))
+    if family == 2 || family == 10 {
+        // Most ask for the usual protocol by none.
+        return kind == 1 && (protocol == 0 || protocol == 6)
+            || kind == 2 && (protocol == 0 || protocol == 17);
+    }
+    family == 1 || family == 16 && protocol == 0
 }
 
 /// What a record says of a socket that is none of these.
@@ -116,17 +125,19 @@ pub(crate) fn socket_sendmsg(ctx: LsmContext) -> i32 {
 fn sent(subject: Subject, sk: Ptr, message: Ptr) -> i32 {
     const MSG_FASTOPEN: u32 = 0x2000_0000;
     let kind = Kind::of(sk);
-    let named = load::<u64, _, _>(message, at!(MESSAGE_NAME));
-    let length: u32 = load(message, at!(MESSAGE_NAME_LENGTH));
-    let opens = load::<u32, _, _>(message, at!(MESSAGE_FLAGS)) & MSG_FASTOPEN != 0;
     let (connected, by_name) = match kind {
         // What was connected before a sandbox must not outlive it.
         Kind::Local if subject.boxed => return unix::through(subject, sk),
         Kind::Local | Kind::Kernel => return 0,
         Kind::Odd => return odd(subject, Op::Send, sk),
-        Kind::Tcp => (load::<u16, _, _>(sk, at!(SOCK_PEER_PORT)) != 0, opens),
+        Kind::Tcp => {
+            let opens = load::<u32, _, _>(message, at!(MESSAGE_FLAGS)) & MSG_FASTOPEN != 0;
+            (load::<u16, _, _>(sk, at!(SOCK_PEER_PORT)) != 0, opens)
+        }
         Kind::Udp => (load::<u8, _, _>(sk, at!(SOCK_STATE)) == address::ESTABLISHED, true),
     };
+    let named = load::<u64, _, _>(message, at!(MESSAGE_NAME));
+    let length: u32 = load(message, at!(MESSAGE_NAME_LENGTH));
     if by_name && named != 0 && length != 0 {
         let scratch = object::scratch(subject.task);
         // On an IPv4 datagram socket no family means IPv4 (`udp_sendmsg`), on an IPv6 one no address.

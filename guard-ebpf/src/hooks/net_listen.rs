@@ -22,7 +22,7 @@ use crate::subject;
 /// A port is decided here already, so that nobody squats the gateway's while it restarts.
 #[lsm(hook = "socket_bind")]
 pub(crate) fn socket_bind(ctx: LsmContext) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     let sk = follow(ctx.arg(0), at!(SOCKET_SK));
     let (address, length): (*const u8, u32) = (ctx.arg(1), ctx.arg(2));
     if sk.is_null() {
@@ -60,7 +60,7 @@ pub(crate) fn socket_accept(ctx: LsmContext) -> i32 {
 
 #[inline(always)]
 fn local(socket: Ptr, op: Op) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     let sk = follow(socket, at!(SOCKET_SK));
     if sk.is_null() {
         return -EPERM;

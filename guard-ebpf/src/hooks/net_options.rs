@@ -19,8 +19,13 @@ pub(crate) fn socket_setsockopt(ctx: LsmContext) -> i32 {
     if !bends(level, option) {
         return 0;
     }
-    let Some(subject) = subject::inside() else { return 0 };
-    let sk = follow(ctx.arg(0), at!(SOCKET_SK));
+    set(ctx.arg(0), level, option)
+}
+
+#[inline(never)]
+fn set(socket: Ptr, level: u32, option: u32) -> i32 {
+    let Some(subject) = subject::inside_seldom() else { return 0 };
+    let sk = follow(socket, at!(SOCKET_SK));
     if !sk.is_null() && matches!(Kind::of(sk), Kind::Local | Kind::Kernel) {
         return 0;
     }
@@ -63,7 +68,7 @@ pub(crate) fn netlink_send(ctx: LsmContext) -> i32 {
     /// RTM_BASE; from there on messages come in fours: new, delete, get, set.
     const FIRST: u16 = 16;
     const GET: u16 = 2;
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     let sk: Ptr = ctx.arg(0);
     if load::<u16, _, _>(sk, at!(SOCK_PROTOCOL)) != 0 {
         return odd(subject, Op::Send, sk);
@@ -81,7 +86,7 @@ pub(crate) fn netlink_send(ctx: LsmContext) -> i32 {
 /// before, because none is made inside.
 #[lsm(hook = "sctp_bind_connect")]
 pub(crate) fn sctp_bind_connect(ctx: LsmContext) -> i32 {
-    match subject::inside() {
+    match subject::inside_seldom() {
         Some(subject) => odd(subject, Op::Connect, ctx.arg(0)),
         None => 0,
     }
@@ -90,7 +95,7 @@ pub(crate) fn sctp_bind_connect(ctx: LsmContext) -> i32 {
 /// `int mptcp_add_subflow(struct sock *sk, struct sock *ssk)`: the same.
 #[lsm(hook = "mptcp_add_subflow")]
 pub(crate) fn mptcp_add_subflow(ctx: LsmContext) -> i32 {
-    match subject::inside() {
+    match subject::inside_seldom() {
         Some(subject) => odd(subject, Op::Connect, ctx.arg(0)),
         None => 0,
     }

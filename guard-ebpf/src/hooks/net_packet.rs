@@ -35,12 +35,10 @@ pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
     }
     // SAFETY: the context.
     let cgroup = unsafe { helpers::bpf_skb_cgroup_id(skb) };
-    let foreign = FOREIGN.happened();
-    if !foreign && !subject::maybe_governs(cgroup) {
+    if !FOREIGN.happened() && !subject::maybe_governs(cgroup) {
         return 1;
     }
-    let Some(arena) = Arena::live() else { return 0 };
-    if net_quick::passes(arena, skb, sk, cgroup, foreign) {
+    if net_quick::passes(skb, sk, cgroup) {
         return 1;
     }
     examine(skb)

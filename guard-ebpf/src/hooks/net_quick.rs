@@ -4,12 +4,10 @@
 
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
 use guard_common::abi::Site;
-use guard_common::table::{self, DomainFlags, Words};
 
 use crate::address::{self, AF_INET, AF_UNIX, Key, SOCK_STREAM};
-use crate::judge::Arena;
 use crate::kernel::{self, Ptr, at, count, load};
-use crate::maps::{CLOSED, DOWN};
+use crate::maps::{CLOSED, DOWN, FOREIGN};
 use crate::packet::{self, TCP, UDP};
 use crate::subject::{self, Subject};
 use crate::{approval, spent, whose};
@@ -30,12 +28,10 @@ pub(super) fn connects(subject: Subject, sk: Ptr, address: *const u8, length: u3
     if named != AF_INET || to == 0 {
         return false;
     }
-    let Some(arena) = Arena::live() else { return false };
-    let passes = arena.flags(subject.domain).has(DomainFlags::ALLOWS_NONE)
-        && table::is_easy(&arena, subject.domain, Key::v4(to, TCP, port).0)
-        && whose::is_known(subject::cgroup_id(address::cgroup(sk)))
-            == Some((subject.domain, subject.session))
-        && approval::find(sk).is_null();
+    let peer = Key::v4(to, TCP, port).0[2];
+    let Some(known) = whose::is_known(subject::cgroup_id(address::cgroup(sk)), peer) else { return false };
+    let own = known.domain == subject.domain && known.session == subject.session;
+    let passes = own && known.quiet && known.easy && approval::is_none(sk);
     if passes {
         count(Site::Allowed);
     }
@@ -53,40 +49,35 @@ pub(super) fn sends(subject: Subject, sk: Ptr, message: Ptr) -> bool {
         return false;
     }
     let approved = approval::find(sk);
-    let Some(arena) = Arena::live() else { return false };
     let (protocol, port): (u16, u16) = (load(sk, at!(SOCK_PROTOCOL)), load(sk, at!(SOCK_PEER_PORT)));
     let peer = Key::v4(load(sk, at!(SOCK_PEER_V4)), protocol as u8, port);
-    approval::covers(approved, arena.word(table::AT_GENERATION), subject.domain, peer)
+    approval::holds(approved) && approval::covers(approved, subject.domain, peer)
 }
 
 #[inline(always)]
-pub(super) fn passes(
-    arena: Arena,
-    skb: *const __sk_buff,
-    sk: *const bpf_sock,
-    cgroup: u64,
-    foreign: bool,
-) -> bool {
-    let Some(plain) = packet::plain(skb) else { return false };
-    let to = Key::v4(plain.address, plain.protocol, plain.port);
-    let (domain, session) = if plain.protocol == TCP && !foreign {
+pub(super) fn passes(skb: *const __sk_buff, sk: *const bpf_sock, cgroup: u64) -> bool {
+    let Some((protocol, to)) = packet::plain(skb) else { return false };
+    let Some(known) = whose::is_known(cgroup, to.0[2]) else { return false };
+    let (session, limit) = if protocol == TCP && !FOREIGN.happened() {
         // Most streams go where everybody may, of which nothing is kept; what was agreed to for others is in no other
         // name than their cgroup's.
-        let Some((domain, session)) = whose::is_known(cgroup) else { return false };
-        if packet::listens(sk) || !table::is_easy(&arena, domain, to.0) {
+        if packet::listens(sk) || !known.easy {
             return false;
         }
-        (domain, session)
-    } else if plain.protocol == TCP || plain.protocol == UDP {
+        (known.session, known.limit)
+    } else if protocol == TCP || protocol == UDP {
         let approved = approval::find(sk.cast::<u8>());
-        if !approval::is_of(approved, arena.word(table::AT_GENERATION)) || !approval::names(approved, to) {
+        if !approval::holds(approved) || !approval::names(approved, to) {
             return false;
         }
-        let Some(whose) = approval::made_for(approved) else { return false };
-        whose
+        let Some((domain, session)) = approval::made_for(approved) else { return false };
+        // A sandbox has limits of its own.
+        if domain != known.domain {
+            return false;
+        }
+        (session, known.limit)
     } else {
         return false;
     };
-    let limit = spent::limit(arena, domain);
-    limit == 0 || spent::fits(session, limit, plain.length)
+    limit == 0 || spent::fits(session, limit, packet::length(skb))
 }

@@ -112,7 +112,8 @@ pub(super) fn send(subject: Subject, sk: Ptr, kind: Kind) -> i32 {
     let Some(arena) = Arena::live() else { return -EPERM };
     let peer = Key::of_peer(sk, kind);
     let approved = approval::find(sk);
-    if approval::covers(approved, arena.word(table::AT_GENERATION), subject.domain, peer)
+    if approval::is_of(approved, arena.word(table::AT_GENERATION))
+        && approval::covers(approved, subject.domain, peer)
         && !spent::is_spent(subject.session, spent::limit(arena, subject.domain))
     {
         return 0;

@@ -21,7 +21,7 @@ use crate::{emit, passed};
 /// Called with the peer's lock held.
 #[lsm(hook = "unix_stream_connect")]
 pub(crate) fn unix_stream_connect(ctx: LsmContext) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     let asked = asks_why(subject, ctx.arg(1), ctx.arg(2));
     if asked != OTHERS {
         return asked;
@@ -59,7 +59,7 @@ fn asks_why(subject: Subject, listener: Ptr, accepted: Ptr) -> i32 {
 /// `int unix_may_send(struct socket *sock, struct socket *other)`: datagrams, at connect and at each send.
 #[lsm(hook = "unix_may_send")]
 pub(crate) fn unix_may_send(ctx: LsmContext) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     peer(subject, Op::Send, follow(ctx.arg(1), at!(SOCKET_SK)))
 }
 

@@ -39,6 +39,24 @@ pub struct Governed {
 }
 
 impl Kernel {
+    /// Before policies or cgroups change: what programs have kept of either holds no longer, and nothing is kept until
+    /// [`settle`](Self::settle). Whoever dies in between leaves programs that look everything up.
+    pub fn unsettle(&self) -> io::Result<()> {
+        self.set_settled(0, 0)
+    }
+
+    /// After both have changed: programs may keep what they look up, for this generation.
+    pub fn settle(&self, generation: u64) -> io::Result<()> {
+        self.set_settled(generation, now()?)
+    }
+
+    fn set_settled(&self, generation: u64, epoch: u64) -> io::Result<()> {
+        for (name, word) in [("GENERATION", generation), ("EPOCH", epoch)] {
+            bpf::update(self.map(name)?, 0u32.as_bytes(), word.as_bytes())?;
+        }
+        Ok(())
+    }
+
     /// Makes the kernel govern the cgroups that exist now: `domain_of` gives a path's domain. Later ones the
     /// kernel finds by itself as they are made.
     pub fn govern(&self, root: &Path, domain_of: impl Fn(&[u8]) -> u32) -> io::Result<Vec<Governed>> {
@@ -55,9 +73,6 @@ impl Kernel {
             .collect();
         self.filter(wanted.keys())?;
         self.open_accounts(wanted.values().map(|entry| entry.session))?;
-        // What packets' programs have kept of the map holds no longer, and nothing is kept while it changes.
-        let epoch = |epoch: u64| bpf::update(self.map("EPOCH")?, 0u32.as_bytes(), epoch.as_bytes());
-        epoch(0)?;
         let map = self.map("CGROUPS")?;
         for (id, entry) in &wanted {
             bpf::update(map, id.as_bytes(), entry.as_bytes())?;
@@ -67,7 +82,6 @@ impl Kernel {
             bpf::delete(map, id.as_bytes())?;
         }
         self.close_accounts(gone.into_iter())?;
-        epoch(now()?)?;
         // Tasks that run ask what their cgroup's domain is now. Only this process writes the word.
         let (map, mut changes) = (self.map("CHANGES")?, 0u64);
         bpf::lookup(map, 0u32.as_bytes(), changes.as_mut_bytes())?;

@@ -41,6 +41,7 @@ const PINNED: &[&str] = &[
     "ACCOUNTS",
     "FOREIGN",
     "EPOCH",
+    "GENERATION",
     "CHANGES",
     "GATEWAYS",
     "SEEN",
