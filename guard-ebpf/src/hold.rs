@@ -44,9 +44,7 @@ pub(crate) extern "C" fn hold(scratch: *mut Scratch, case: u64, digest: u64) -> 
     let (ids, now) = unsafe { (helpers::bpf_get_current_pid_tgid(), helpers::bpf_ktime_get_boot_ns()) };
     let tid = ids as u32;
     let start: u64 = subject::started(task);
-    let said = answer(RulingKey { digest, start, tid, _pad: 0 }, case, now);
-    let said =
-        if said == 0 { answer(RulingKey { digest, start: 0, tid: 0, _pad: 0 }, PART, now) } else { said };
+    let said = asked(digest, (start, tid), case, now);
     if said != 0 {
         if !HELD.get(&tid).is_null() {
             HELD.delete(&tid);
@@ -114,17 +112,31 @@ fn approved(scratch: *mut Scratch, kept: u64) -> u64 {
     1
 }
 
+/// The answer for a thread, or else the one for whichever.
+#[inline(always)]
+fn asked(digest: u64, (start, tid): (u64, u32), case: u64, now: u64) -> u64 {
+    let mut key = RulingKey { digest, start, tid, _pad: 0 };
+    let said = answer(&key, case, now);
+    if said != 0 {
+        return said;
+    }
+    // Word by word: a whole key would be cleared by a call, for which there is no stack.
+    put(&raw mut key.start, 0);
+    put((&raw mut key.tid).cast::<u64>(), 0);
+    answer(&key, PART, now)
+}
+
 /// The reason code that answers this call, 0 for none. An answer is for once, unless the operation has more
 /// questions to come, which would otherwise ask for this one again: then the last of them takes it.
 #[inline(always)]
-fn answer(key: RulingKey, case: u64, now: u64) -> u64 {
-    let answer = RULINGS.get(&key);
+fn answer(key: &RulingKey, case: u64, now: u64) -> u64 {
+    let answer = RULINGS.get(key);
     if answer.is_null() {
         return 0;
     }
     let Ruling { until, reason, .. } = get(answer);
     let late = now > until;
-    if (late || case & PART == 0) && RULINGS.delete(&key) != 0 {
+    if (late || case & PART == 0) && RULINGS.delete(key) != 0 {
         // Somebody else was first.
         return 0;
     }
