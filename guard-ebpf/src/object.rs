@@ -40,6 +40,8 @@ pub(crate) struct Scratch {
     pub(crate) decision: crate::judge::Outcome,
     /// See `near`.
     pub(crate) near: crate::near::Question,
+    /// The generation under which an address was decided on last.
+    pub(crate) decided_in: u64,
     /// See `heard`.
     pub(crate) heard: crate::heard::Heard,
     /// See `hooks::inherited`.

@@ -7,7 +7,7 @@ use super::{ADDRESS, EPERM, PAID, pack, refuse, returned, settle};
 use crate::address::{self, Key, Kind, Spelt};
 use crate::approval::{self, How};
 use crate::judge::{self, Arena};
-use crate::kernel::{Ptr, count};
+use crate::kernel::{Ptr, count, get, put};
 use crate::maps::FOREIGN;
 use crate::object::{self, Scratch};
 use crate::subject::{self, Subject};
@@ -37,6 +37,8 @@ extern "C" fn judge(scratch: *mut Scratch, case: u64, session: u64, spelt: u64) 
         emit::no_object(scratch);
         return settle(scratch, case, session, Reason::UnknownAddress as u64);
     }
+    // SAFETY: not null, a map value that is the task's own.
+    unsafe { put(&raw mut (*scratch).decided_in, arena.word(table::AT_GENERATION)) };
     let key = Key::kept(scratch);
     let action = if case >> 32 & 7 == Action::Listen as u64 { Action::Listen } else { Action::Connect };
     if heard::before(arena, scratch, case, session, key) && beside(arena, case, session, key) == 0 {
@@ -93,7 +95,9 @@ pub(super) fn approve(subject: Subject, sk: Ptr, how: How, scratch: *mut Scratch
             // Before it can be found.
             FOREIGN.happens();
         }
-        let generation = arena.word(table::AT_GENERATION);
+        // Not of the live generation: policies may have changed since it was decided.
+        // SAFETY: not null, a map value that is the task's own.
+        let generation = unsafe { get(&raw const (*scratch).decided_in) };
         approval::grant(sk, generation, (subject.domain, subject.session), how, key);
     }
 }
