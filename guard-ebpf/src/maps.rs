@@ -299,8 +299,8 @@ data! {
     CLOSED: 1, ".data.closed";
     /// 1 once a gateway was down, which the daemon says: from then on calls look for theirs.
     DOWN: 1, ".data.down";
-    /// 1 once something was agreed to for a socket in another name than its cgroup's: from then on each packet looks
-    /// first what was agreed to for its socket.
+    /// 1 once something was agreed to for a socket in another name than its cgroup's: from then on packets of ungoverned
+    /// cgroups are looked at too, and each looks what was agreed to for its socket.
     FOREIGN: 1, ".data.foreign";
     /// Which words about cgroups and their domains hold, see `whose`; 0 while the daemon changes what they are made of.
     EPOCH: 1, ".data.epoch";

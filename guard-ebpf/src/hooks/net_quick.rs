@@ -58,26 +58,22 @@ pub(super) fn sends(subject: Subject, sk: Ptr, message: Ptr) -> bool {
 pub(super) fn passes(skb: *const __sk_buff, sk: *const bpf_sock, cgroup: u64) -> bool {
     let Some((protocol, to)) = packet::plain(skb) else { return false };
     let Some(known) = whose::is_known(cgroup, to.0[2]) else { return false };
-    let (session, limit) = if protocol == TCP && !FOREIGN.happened() {
-        // Most streams go where everybody may, of which nothing is kept; what was agreed to for others is in no other
-        // name than their cgroup's.
-        if packet::listens(sk) || !known.easy {
-            return false;
-        }
-        (known.session, known.limit)
-    } else if protocol == TCP || protocol == UDP {
-        let approved = approval::find(sk.cast::<u8>());
-        if !approval::holds(approved) || !approval::names(approved, to) {
-            return false;
-        }
-        let Some((domain, session)) = approval::made_for(approved) else { return false };
-        // A sandbox has limits of its own.
-        if domain != known.domain {
-            return false;
-        }
-        (session, known.limit)
-    } else {
+    if protocol != TCP && protocol != UDP {
         return false;
+    }
+    // Most streams go where everybody may, of which nothing is kept; what was agreed to for others is in no other name than
+    // their cgroup's.
+    let kept = protocol != TCP || FOREIGN.happened();
+    let approved = if kept { approval::find(sk.cast::<u8>()) } else { core::ptr::null_mut() };
+    let session = match approval::made_for(approved) {
+        None if protocol == TCP && known.easy && !packet::listens(sk) => known.session,
+        // A sandbox has limits of its own.
+        Some((domain, session))
+            if domain == known.domain && approval::holds(approved) && approval::names(approved, to) =>
+        {
+            session
+        }
+        _ => return false,
     };
-    limit == 0 || spent::fits(session, limit, packet::length(skb))
+    known.limit == 0 || spent::fits(session, known.limit, packet::length(skb))
 }
