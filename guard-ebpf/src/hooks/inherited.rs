@@ -48,12 +48,23 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     let inode = follow(file, at!(FILE_INODE));
     let kind = load::<u16, _, _>(inode, at!(INODE_MODE)) & S_IFMT;
     if kind == S_IFSOCK && off!(PROTOCOL_SENDPAGE) != ABSENT {
-        return super::net::written(file);
+        return to_socket(file);
     }
-    if kind != S_IFREG && kind != S_IFBLK {
+    if kind != S_IFREG && kind != S_IFBLK || subject::outside() {
         return 0;
     }
-    let Some(subject) = subject::inside() else { return 0 };
+    through(file)
+}
+
+#[inline(never)]
+fn to_socket(file: Ptr) -> i32 {
+    super::net::written(file)
+}
+
+#[inline(never)]
+fn through(file: Ptr) -> i32 {
+    let Some(subject) = subject::within() else { return 0 };
+    let inode = follow(file, at!(FILE_INODE));
     if is_backing(subject, file) {
         return 0;
     }

@@ -50,7 +50,7 @@ pub(crate) fn file_mprotect(ctx: LsmContext) -> i32 {
     if prot & PROT_EXEC == 0 {
         return 0;
     }
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     let file = follow(vma, at!(VMA_FILE));
     if file.is_null() || load::<u64, _, _>(vma, at!(VMA_FLAGS)) & VM_EXEC != 0 || is_image(subject.task, file)
     {

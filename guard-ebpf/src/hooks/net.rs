@@ -167,7 +167,7 @@ fn sent(subject: Subject, sk: Ptr, message: Ptr) -> i32 {
 /// splice(2) and sendfile(2) hand pages to the protocol (`sendpage` of `struct proto_ops`) past `socket_sendmsg`.
 #[inline(always)]
 pub(super) fn written(file: Ptr) -> i32 {
-    let Some(subject) = subject::inside() else { return 0 };
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     // SAFETY: `file` is a typed file.
     let socket: Ptr = unsafe { helpers::bpf_sock_from_file(file.cast_mut().cast()) }.cast_const().cast();
     if socket.is_null() {

@@ -57,12 +57,12 @@ fn same_session(subject: Subject, other: Ptr) -> bool {
 
 #[inline(always)]
 fn reach(other: Ptr, item: BoundaryItem, op: Op) -> i32 {
-    if subject::outside() { 0 } else { reaches(other, item, op) }
+    reached(subject::inside_seldom(), other, item, op)
 }
 
-#[inline(never)]
-fn reaches(other: Ptr, item: BoundaryItem, op: Op) -> i32 {
-    match subject::within() {
+#[inline(always)]
+fn reached(subject: Option<Subject>, other: Ptr, item: BoundaryItem, op: Op) -> i32 {
+    match subject {
         Some(subject) if !same_session(subject, other) => {
             boundary(subject, item, op, load(other, at!(TASK_TGID)))
         }
@@ -80,7 +80,12 @@ pub(crate) fn task_kill(ctx: LsmContext) -> i32 {
     if info as u64 == SEND_SIG_PRIV {
         return 0;
     }
-    reach(ctx.arg(0), BoundaryItem::SignalsOutside, Op::Signal)
+    if subject::outside() { 0 } else { signals(ctx.arg(0)) }
+}
+
+#[inline(never)]
+fn signals(other: Ptr) -> i32 {
+    reached(subject::within(), other, BoundaryItem::SignalsOutside, Op::Signal)
 }
 
 /// `int ptrace_access_check(struct task_struct *child, unsigned int mode)`
