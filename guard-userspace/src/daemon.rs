@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use guard_common::abi::Control;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use thiserror::Error;
 use tracing::{error, info, warn};
 
@@ -133,10 +134,15 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     // Whoever tells it to end while it starts is heard when it has started.
     let mut signals = Signals::new()?;
     sys::return_large_blocks();
+    // One for each level of a tree of cgroups, as deep as users make it.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
     // First what no policy can mend.
     let tier = kernel::fitness(config.allow_partial)?;
     refuse_governed_cgroup(&config)?;
     let loaded = policies::load(&config.policies)?;
+    let _alone = config.pins.claim()?;
     let kernel = Kernel::start(config.pins.clone(), &config.cgroups, tier)?;
     kernel
         .set_control(&Control { daemon: std::process::id(), complete: 1, beat: 0 })
@@ -196,7 +202,6 @@ impl Daemon {
     /// The order matters: first the arena, so that a domain means something before anybody is in it.
     fn install(&mut self) -> Result<(), DaemonError> {
         state::remember(&self.config, &self.plan)?;
-        self.kernel.unsettle().map_err(doing("tell the programs that policies change"))?;
         Arenas::of(&self.kernel).install(&self.plan.arena)?;
         let governed = self
             .kernel
@@ -229,7 +234,7 @@ impl Daemon {
         state.write(&self.config.run)
     }
 
-    /// Reads the policies again; errors leave everything as it was and are shown in status.
+    /// Reads the policies again; errors in them leave everything as it was, and all are shown in status.
     fn reload(&mut self) {
         let outcome = policies::load_again(&self.config.policies, &self.loaded).map_err(DaemonError::from);
         let outcome = outcome.and_then(|loaded| {
@@ -286,7 +291,8 @@ impl Daemon {
         }
     }
 
-    /// Installs other policies, or leaves everything as it was.
+    /// Installs other policies. What cannot be installed is not what the daemon goes by; in the kernel it may be live where
+    /// cgroups could not follow.
     fn replace(&mut self, loaded: Loaded, plan: Plan) -> Result<(), DaemonError> {
         let before = (std::mem::replace(&mut self.loaded, loaded), std::mem::replace(&mut self.plan, plan));
         self.tried = self.plan.generation;

@@ -33,6 +33,7 @@ mod shadow;
 mod stage;
 mod stress;
 mod sys;
+mod trees;
 mod verdicts;
 mod why;
 mod written;
@@ -69,6 +70,7 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         audit::TESTS,
         // Its last test takes away what those before stand on.
         install::TESTS,
+        trees::TESTS,
         // With a daemon of its own, in the usual places.
         drills::TESTS,
     ];

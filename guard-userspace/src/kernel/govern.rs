@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use guard_common::abi::{CgroupEntry, InodeKey, Label, LabelFlags};
 use guard_common::limits::{CGROUP_FILTER_BITS, LAUNCHERS as LAUNCHERS_KNOWN};
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::Kernel;
@@ -38,14 +42,20 @@ pub struct Governed {
     pub session: u64,
 }
 
+impl Governed {
+    fn entry(&self) -> (u64, CgroupEntry) {
+        (self.id, CgroupEntry { domain: self.domain, _pad: 0, session: self.session })
+    }
+}
+
 impl Kernel {
-    /// Before policies or cgroups change: what programs have kept of either holds no longer, and nothing is kept until
+    /// Before policies change: what programs have kept of either holds no longer, and nothing is kept until
     /// [`settle`](Self::settle). Whoever dies in between leaves programs that look everything up.
     pub fn unsettle(&self) -> io::Result<()> {
         self.set_settled(0, 0)
     }
 
-    /// After both have changed: programs may keep what they look up, for this generation.
+    /// After policies have changed and cgroups have followed: programs may keep what they look up, for this generation.
     pub fn settle(&self, generation: u64) -> io::Result<()> {
         self.set_settled(generation, now()?)
     }
@@ -58,25 +68,30 @@ impl Kernel {
     }
 
     /// Makes the kernel govern the cgroups that exist now: `domain_of` gives a path's domain. Later ones the
-    /// kernel finds by itself as they are made.
+    /// kernel finds by itself as they are made. Programs must not keep what they look up meanwhile, see
+    /// [`unsettle`](Self::unsettle).
+    ///
+    /// A cgroup that is made between the look at its parent and the parent's new entry has the parent's old one, or none:
+    /// so it looks again, until nothing is new.
     pub fn govern(&self, root: &Path, domain_of: impl Fn(&[u8]) -> u32) -> io::Result<Vec<Governed>> {
-        // Taken before the look at the tree: what is in it and still there, the look will find.
+        // Taken before the first look at the tree: what is in it and still there, the last look will find.
         let before = self.governed_ids()?;
-        let mut found = Vec::new();
-        let top = Above { path: Vec::new(), domain: 0, session: 0 };
-        collect(root, &top, &domain_of, &mut found)?;
-        let wanted: BTreeMap<u64, CgroupEntry> = found
-            .iter()
-            .map(|cgroup| {
-                (cgroup.id, CgroupEntry { domain: cgroup.domain, _pad: 0, session: cgroup.session })
-            })
-            .collect();
-        self.filter(wanted.keys())?;
-        self.open_accounts(wanted.values().map(|entry| entry.session))?;
         let map = self.map("CGROUPS")?;
-        for (id, entry) in &wanted {
-            bpf::update(map, id.as_bytes(), entry.as_bytes())?;
-        }
+        let mut wanted = BTreeMap::new();
+        let found = loop {
+            let found = collect(root, &domain_of)?;
+            let entries: BTreeMap<u64, CgroupEntry> = found.iter().map(Governed::entry).collect();
+            let new: Vec<_> = entries.iter().filter(|(id, entry)| wanted.get(*id) != Some(*entry)).collect();
+            if new.is_empty() {
+                break found;
+            }
+            self.filter(entries.keys())?;
+            self.open_accounts(new.iter().map(|(_, entry)| entry.session))?;
+            for (id, entry) in new {
+                bpf::update(map, id.as_bytes(), entry.as_bytes())?;
+            }
+            wanted = entries;
+        };
         let gone: Vec<u64> = before.into_iter().filter(|id| !wanted.contains_key(id)).collect();
         for id in &gone {
             bpf::delete(map, id.as_bytes())?;
@@ -260,41 +275,55 @@ fn kernel_device(dev: u64) -> u32 {
     (major as u32) << 20 | (minor as u32 & 0xf_ffff)
 }
 
-struct Above {
-    path: Vec<u8>,
+struct Above<'a> {
+    path: &'a [u8],
     domain: u32,
     session: u64,
 }
 
-/// Walks the tree below `directory`; a cgroup that no policy names has the domain above it.
-fn collect(
-    directory: &Path,
-    above: &Above,
+/// The governed cgroups below `root`.
+fn collect(root: &Path, domain_of: &impl Fn(&[u8]) -> u32) -> io::Result<Vec<Governed>> {
+    let mut found = Vec::new();
+    let directory = Dir::open(root, LOOK, Mode::empty())?;
+    let top = Above { path: b"", domain: 0, session: 0 };
+    collect_below(directory, &top, domain_of, &mut found)?;
+    Ok(found)
+}
+
+const LOOK: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_CLOEXEC).union(OFlag::O_NOFOLLOW);
+
+/// Walks the tree below `directory`; a cgroup that no policy names has the domain above it. By descriptors: a tree can be
+/// deeper than a path is long.
+fn collect_below(
+    mut directory: Dir,
+    above: &Above<'_>,
     domain_of: &impl Fn(&[u8]) -> u32,
     found: &mut Vec<Governed>,
 ) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let Ok(entry) = entry else { continue };
-        // A cgroup that is removed under our eyes is no error.
-        let Ok(facts) = entry.metadata() else { continue };
-        if !facts.is_dir() {
-            continue;
+    let mut below = Vec::new();
+    for entry in directory.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type() == Some(Type::Directory) && !matches!(name.to_bytes(), b"." | b"..") {
+            below.push((name.to_owned(), entry.ino()));
         }
-        let mut path = above.path.clone();
-        path.push(b'/');
-        path.extend_from_slice(entry.file_name().as_bytes());
+    }
+    for (name, id) in below {
+        let path = [above.path, b"/", name.to_bytes()].concat();
         let domain = match domain_of(&path) {
             0 => above.domain,
             domain => domain,
         };
-        let session = if above.session == 0 && domain != 0 { facts.ino() } else { above.session };
+        let session = if above.session == 0 && domain != 0 { id } else { above.session };
+        let place = found.len();
         if domain != 0 {
-            found.push(Governed { path: path.clone(), id: facts.ino(), domain, session });
+            found.push(Governed { path: path.clone(), id, domain, session });
         }
-        let below = Above { path, domain, session };
-        match collect(&entry.path(), &below, domain_of, found) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        match Dir::openat(&directory, name.as_c_str(), LOOK, Mode::empty()) {
+            Ok(child) => collect_below(child, &Above { path: &path, domain, session }, domain_of, found)?,
+            // A cgroup that is removed under our eyes is no error.
+            Err(Errno::ENOENT) => found.truncate(place),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())

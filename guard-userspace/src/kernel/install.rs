@@ -11,7 +11,7 @@ use zerocopy::IntoBytes;
 use super::Kernel;
 use crate::sys::bpf;
 
-/// Why a generation could not be installed. The one before stays live.
+/// Why a generation could not be installed. The one before stays live, unless what was written reads otherwise.
 #[derive(Debug, Error)]
 pub enum InstallError {
     /// The arena is not one.
@@ -49,7 +49,7 @@ impl<'k> Arenas<'k> {
         Self { kernel }
     }
 
-    /// Makes `arena` the live generation.
+    /// Makes `arena` the live generation. Until [`Kernel::settle`] programs look everything up.
     ///
     /// The update of the array of maps is the flip: a program sees either the old map or the new one, and
     /// each holds a whole generation.
@@ -72,7 +72,15 @@ impl<'k> Arenas<'k> {
         bpf::update(next.as_fd(), 0u32.as_bytes(), arena.as_bytes())
             .map_err(fail("write the next generation"))?;
         let outer = self.kernel.map("ARENAS").map_err(fail("find the arenas"))?;
-        bpf::update_fd(outer, 0, next.as_fd()).map_err(fail("flip to the next generation"))?;
+        self.kernel.unsettle().map_err(fail("tell the programs that policies change"))?;
+        // It returns when no program runs any more that has begun before: none of those with what they kept from before
+        // meets a cgroup's new entry.
+        if let Err(source) = bpf::update_fd(outer, 0, next.as_fd()) {
+            if let Ok(Some((generation, _))) = self.identity() {
+                let _ = self.kernel.settle(generation);
+            }
+            return Err(fail("flip to the next generation")(source));
+        }
         let held = self.read().map_err(fail("read the generation back"))?;
         if held.as_deref() != Some(arena) {
             return Err(InstallError::ReadBack { generation: arena[AT_GENERATION as usize] });

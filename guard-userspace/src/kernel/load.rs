@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::maps::{Map, MapData, RingBuf};
 use aya::{Ebpf, EbpfLoader};
@@ -21,7 +21,7 @@ use super::{Pins, attach, checks, data};
 use crate::sys;
 
 /// The programs, as built with this binary.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf.o"));
 
 /// Maps that outlive the daemon, and programs of another build. What only the programs of one build use is not among them:
 /// it lives as long as they do, and may be laid out differently in the next.
@@ -81,6 +81,9 @@ pub enum LoadError {
     /// No usable type information.
     #[error(transparent)]
     Btf(#[from] BtfError),
+    /// Another daemon is at work with the same programs.
+    #[error("a daemon is at work with the programs in {}: stop it first", .0.display())]
+    Busy(PathBuf),
     /// A structure has not got a member that the programs read.
     #[error("kernel structure {of} has no member {member}: this kernel is not one guard knows")]
     Member {
@@ -247,7 +250,12 @@ impl Kernel {
     fn open(pins: &Pins, build: &str, tier: Tier, hooks: BTreeMap<&'static str, HookState>) -> Option<Self> {
         let mut maps = BTreeMap::new();
         for name in PINNED {
-            maps.insert(*name, sys::bpf::open_pin(&pins.map(name)).ok()?);
+            match sys::bpf::open_pin(&pins.map(name)) {
+                Ok(map) => maps.insert(*name, map),
+                // Another build has others, and what it has says what it does.
+                Err(_) if build != build_id() => None,
+                Err(_) => return None,
+            };
         }
         let (pins, build) = (pins.clone(), build.to_owned());
         Some(Self { pins, maps, hooks, adopted: true, build, tier, template: None })

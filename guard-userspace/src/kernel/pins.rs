@@ -1,7 +1,14 @@
 //! Pins: what keeps deciding when no daemon runs.
 
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::load::{LoadError, pin_error};
 
 /// In the name of a set of links that is being made.
 const UNFINISHED: &str = "+";
@@ -84,12 +91,27 @@ impl Pins {
             match fs::create_dir(&directory) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
-                Ok(()) => {
-                    fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o700))?
-                }
+                Ok(()) => fs::set_permissions(&directory, Permissions::from_mode(0o700))?,
             }
         }
         Ok(())
+    }
+
+    /// Keeps a second daemon away from these programs for as long as the process lives: each would change what the other
+    /// has the programs keep.
+    pub fn claim(&self) -> Result<Flock<File>, LoadError> {
+        let failed = |what| move |source| pin_error(what, &self.root, source);
+        match fs::create_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made
+                .and_then(|()| fs::set_permissions(&self.root, Permissions::from_mode(0o700)))
+                .map_err(failed("make"))?,
+        }
+        let root = File::open(&self.root).map_err(failed("open"))?;
+        Flock::lock(root, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+            Errno::EWOULDBLOCK => LoadError::Busy(self.root.clone()),
+            other => failed("lock")(other.into()),
+        })
     }
 
     /// Takes one build's links away; the programs stop deciding once nothing else holds them.

@@ -32,6 +32,7 @@ pub(super) const TESTS: &[Test] = &[
     test("a policy that is added binds what runs already, and one that goes lets go", added),
     test("policies with an error are refused and the old ones stay", broken),
     test("guard does not start inside a domain", inside_a_domain),
+    test("a second daemon does not start on what another one keeps", second),
     test("a killed daemon leaves everything deciding and the next one takes over without a gap", killed),
     test("status knows when a hook is gone, and a new daemon mends it", hook_gone),
     test("a daemon that finds no room for its log enforces, and writes when there is", full_disk),
@@ -316,6 +317,18 @@ fn inside_a_domain() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(!output.status.success() && said.contains("governs"), "{}: {said}", output.status);
     ensure!(!Path::new("/sys/fs/bpf/kt2").exists(), "it pinned something");
+    Ok(())
+}
+
+fn second() -> Result<()> {
+    let _stage = Stage::set()?;
+    let before = (links()?, generation());
+    let words =
+        ["daemon", "--policies", POLICIES, "--run", "/run/kt2", "--state", "/var/lib/kt2", "--pins", PINS];
+    let output = Command::new("guard").args(words).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(!output.status.success() && said.contains("stop it first"), "{}: {said}", output.status);
+    ensure!((links()?, generation()) == before, "it changed something");
     Ok(())
 }
 
