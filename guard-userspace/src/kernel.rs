@@ -6,6 +6,8 @@ pub mod btf;
 mod checks;
 mod data;
 mod facts;
+#[cfg(test)]
+mod frames;
 mod govern;
 mod holds;
 pub mod hooks;
