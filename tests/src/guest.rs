@@ -66,11 +66,11 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         near::TESTS,
         sessions::TESTS,
         glass::TESTS,
+        trees::TESTS,
         // They fill the log.
         audit::TESTS,
         // Its last test takes away what those before stand on.
         install::TESTS,
-        trees::TESTS,
         // With a daemon of its own, in the usual places.
         drills::TESTS,
     ];
