@@ -4,9 +4,9 @@
 //!
 //! A slot holds while the daemon has not changed anything since it was filled: each change of policies or cgroups begins
 //! with an epoch of 0, under which nothing is kept or believed, and ends with one that no slot has. The epoch is read
-//! before the map and the live generation, so what is filled from older ones has an older epoch. Slots are written under a sequence count that is also their
-//! lock; who finds it odd goes to the map. Cgroups that are made or removed need no epoch: ids are not given again,
-//! and one that governs nothing is not kept.
+//! before the map and the live generation, so what is filled from older ones has an older epoch. Slots are written under a
+//! sequence count that is also their lock; who finds it odd goes to the map. Cgroups that are made or removed need no
+//! epoch: ids are not given again, and one that governs nothing is not kept.
 
 use guard_common::abi::CgroupEntry;
 use guard_common::table::{self, DomainFlags, KEY_WORDS, Words};

@@ -31,8 +31,7 @@ pub(super) fn section(name: &'static str) -> &'static str {
 
 /// What the sections are to begin with, by their symbols. Words that say that something has happened do so from then on,
 /// and each cgroup may be governed, until the filter is narrowed again: another value could be older than what running
-/// programs write meanwhile. An epoch of 0 is always right, and so
-/// is a generation of 0.
+/// programs write meanwhile. An epoch of 0 is always right, and so is a generation of 0.
 pub(super) fn kept(pins: &Pins) -> Result<Vec<(&'static str, Vec<u8>)>, LoadError> {
     if !pins.map("LABELS").exists() {
         return Ok(Vec::new());

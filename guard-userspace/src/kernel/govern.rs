@@ -1,6 +1,6 @@
 //! Which cgroups are governed, and which tasks are inside already.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -43,8 +43,8 @@ pub struct Governed {
 }
 
 impl Governed {
-    fn entry(&self) -> (u64, CgroupEntry) {
-        (self.id, CgroupEntry { domain: self.domain, _pad: 0, session: self.session })
+    fn entry(&self) -> CgroupEntry {
+        CgroupEntry { domain: self.domain, _pad: 0, session: self.session }
     }
 }
 
@@ -71,28 +71,32 @@ impl Kernel {
     /// kernel finds by itself as they are made. Programs must not keep what they look up meanwhile, see
     /// [`unsettle`](Self::unsettle).
     ///
-    /// A cgroup that is made between the look at its parent and the parent's new entry has the parent's old one, or none:
-    /// so it looks again, until nothing is new.
+    /// A cgroup's entry is written before its children are looked at, so one that is made later has it from the kernel. One
+    /// whose making has met the old entry and is not to be seen yet is met by the second walk. Not until nothing is new:
+    /// somebody who goes on making cgroups would keep the daemon from everything else.
     pub fn govern(&self, root: &Path, domain_of: impl Fn(&[u8]) -> u32) -> io::Result<Vec<Governed>> {
         // Taken before the first look at the tree: what is in it and still there, the last look will find.
         let before = self.governed_ids()?;
         let map = self.map("CGROUPS")?;
-        let mut wanted = BTreeMap::new();
-        let found = loop {
-            let found = collect(root, &domain_of)?;
-            let entries: BTreeMap<u64, CgroupEntry> = found.iter().map(Governed::entry).collect();
-            let new: Vec<_> = entries.iter().filter(|(id, entry)| wanted.get(*id) != Some(*entry)).collect();
-            if new.is_empty() {
-                break found;
+        let known = collect(root, &domain_of, &mut |_| Ok(()))?;
+        self.filter(known.iter().map(|cgroup| &cgroup.id))?;
+        self.open_accounts(known.iter().map(|cgroup| cgroup.session))?;
+        let known: BTreeSet<u64> = known.iter().map(|cgroup| cgroup.id).collect();
+        let mut enter = |cgroup: &Governed| {
+            let (wanted, mut entry) = (cgroup.entry(), CgroupEntry::default());
+            if bpf::lookup(map, cgroup.id.as_bytes(), entry.as_mut_bytes())? && entry == wanted {
+                return Ok(());
             }
-            self.filter(entries.keys())?;
-            self.open_accounts(new.iter().map(|(_, entry)| entry.session))?;
-            for (id, entry) in new {
-                bpf::update(map, id.as_bytes(), entry.as_bytes())?;
+            if !known.contains(&cgroup.id) {
+                self.filter(std::iter::once(&cgroup.id))?;
+                self.open_accounts(std::iter::once(cgroup.session))?;
             }
-            wanted = entries;
+            bpf::update(map, cgroup.id.as_bytes(), wanted.as_bytes())
         };
-        let gone: Vec<u64> = before.into_iter().filter(|id| !wanted.contains_key(id)).collect();
+        collect(root, &domain_of, &mut enter)?;
+        let found = collect(root, &domain_of, &mut enter)?;
+        let here: BTreeSet<u64> = found.iter().map(|cgroup| cgroup.id).collect();
+        let gone: Vec<u64> = before.into_iter().filter(|id| !here.contains(id)).collect();
         for id in &gone {
             bpf::delete(map, id.as_bytes())?;
         }
@@ -281,12 +285,16 @@ struct Above<'a> {
     session: u64,
 }
 
-/// The governed cgroups below `root`.
-fn collect(root: &Path, domain_of: &impl Fn(&[u8]) -> u32) -> io::Result<Vec<Governed>> {
+/// The governed cgroups below `root`; each is shown to `enter` before what is below it is looked at.
+fn collect(
+    root: &Path,
+    domain_of: &impl Fn(&[u8]) -> u32,
+    enter: &mut impl FnMut(&Governed) -> io::Result<()>,
+) -> io::Result<Vec<Governed>> {
     let mut found = Vec::new();
     let directory = Dir::open(root, LOOK, Mode::empty())?;
     let top = Above { path: b"", domain: 0, session: 0 };
-    collect_below(directory, &top, domain_of, &mut found)?;
+    collect_below(directory, &top, domain_of, enter, &mut found)?;
     Ok(found)
 }
 
@@ -298,6 +306,7 @@ fn collect_below(
     mut directory: Dir,
     above: &Above<'_>,
     domain_of: &impl Fn(&[u8]) -> u32,
+    enter: &mut impl FnMut(&Governed) -> io::Result<()>,
     found: &mut Vec<Governed>,
 ) -> io::Result<()> {
     let mut below = Vec::new();
@@ -317,10 +326,14 @@ fn collect_below(
         let session = if above.session == 0 && domain != 0 { id } else { above.session };
         let place = found.len();
         if domain != 0 {
-            found.push(Governed { path: path.clone(), id, domain, session });
+            let cgroup = Governed { path: path.clone(), id, domain, session };
+            enter(&cgroup)?;
+            found.push(cgroup);
         }
         match Dir::openat(&directory, name.as_c_str(), LOOK, Mode::empty()) {
-            Ok(child) => collect_below(child, &Above { path: &path, domain, session }, domain_of, found)?,
+            Ok(child) => {
+                collect_below(child, &Above { path: &path, domain, session }, domain_of, enter, found)?
+            }
             // A cgroup that is removed under our eyes is no error.
             Err(Errno::ENOENT) => found.truncate(place),
             Err(error) => return Err(error.into()),

@@ -88,11 +88,7 @@ impl Pins {
     /// Makes the directories, for root alone.
     pub fn prepare(&self, build: &str) -> io::Result<()> {
         for directory in [self.root.clone(), self.maps(), self.root.join("links"), self.links(build)] {
-            match fs::create_dir(&directory) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-                Ok(()) => fs::set_permissions(&directory, Permissions::from_mode(0o700))?,
-            }
+            make(&directory)?;
         }
         Ok(())
     }
@@ -101,12 +97,7 @@ impl Pins {
     /// has the programs keep.
     pub fn claim(&self) -> Result<Flock<File>, LoadError> {
         let failed = |what| move |source| pin_error(what, &self.root, source);
-        match fs::create_dir(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made
-                .and_then(|()| fs::set_permissions(&self.root, Permissions::from_mode(0o700)))
-                .map_err(failed("make"))?,
-        }
+        make(&self.root).map_err(failed("make"))?;
         let root = File::open(&self.root).map_err(failed("open"))?;
         Flock::lock(root, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
             Errno::EWOULDBLOCK => LoadError::Busy(self.root.clone()),
@@ -139,5 +130,13 @@ impl Pins {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+}
+
+/// Makes a directory for root alone, unless it is there.
+fn make(directory: &Path) -> io::Result<()> {
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.and_then(|()| fs::set_permissions(directory, Permissions::from_mode(0o700))),
     }
 }

@@ -194,18 +194,13 @@ fn many() -> Result<()> {
     ended
 }
 
-/// A policy for the same cgroups that lets nothing be written.
-const ALSO: &str = "version: 1
-policy: kt-also
-applies_to:
-  - cgroup: /kt/box/**
-mode: enforce
-exec: { default: allow }
-load: { default: allow }
-read: { default: allow }
-write: { default: block }
-connect: { default: block }
-";
+/// A policy that lets nothing be written in these cgroups.
+pub(super) fn writes_nothing(name: &str, cgroups: &str) -> String {
+    format!(
+        "version: 1\npolicy: {name}\napplies_to:\n  - cgroup: {cgroups}\nmode: enforce\nexec: {{ default: allow }}\n\
+         load: {{ default: allow }}\nread: {{ default: allow }}\nwrite: {{ default: block }}\nconnect: {{ default: block }}\n"
+    )
+}
 
 /// What came of a write by the process itself, by a thread that was there from the beginning, and by a child.
 type Came = [u8; 3];
@@ -235,7 +230,7 @@ fn added() -> Result<()> {
         let outcome = (|| {
             let before = ask()?;
             ensure!(before == [0, 0, 0], "under one policy writes ended with {before:?}");
-            fs::write(&file, ALSO)?;
+            fs::write(&file, writes_nothing("kt-also", "/kt/box/**"))?;
             stage.reload()?;
             let with = ask();
             fs::remove_file(&file)?;

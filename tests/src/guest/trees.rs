@@ -12,8 +12,9 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 
 use super::Test;
-use super::agent::{REFUSED, Who, inside};
+use super::agent::{End, REFUSED, Who, inside};
 use super::ground::{At, Kind};
+use super::install::writes_nothing;
 use super::stage::{Cgroup, PINS, POLICIES, Stage};
 use super::sys;
 
@@ -24,23 +25,13 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 const GROWING: &str = "/sys/fs/cgroup/kt-grows";
-/// It names the parent alone: what is below has it from there.
-const POLICY: &str = "version: 1
-policy: kt-grows
-applies_to:
-  - cgroup: /kt-grows
-mode: enforce
-exec: { default: allow }
-load: { default: allow }
-read: { default: allow }
-write: { default: block }
-connect: { default: block }
-";
-
 fn grows() -> Result<()> {
     let stage = Stage::set()?;
     let parent = Cgroup::make(Path::new(GROWING))?;
     let file = Path::new(POLICIES).join("grows.yaml");
+    let at = At::fresh(Kind::Open, Who::Root)?;
+    let end = inside(parent.path(), Who::Root, || fs::write(at.file(), "before\n"))?;
+    ensure!(end == End::Did, "before the policy a write ended with {end:?}");
     let stop = AtomicBool::new(false);
     let (made, loaded) = thread::scope(|scope| {
         let maker = scope.spawn(|| {
@@ -50,7 +41,9 @@ fn grows() -> Result<()> {
             }
             anyhow::Ok(made)
         });
-        let loaded = fs::write(&file, POLICY).map_err(Into::into).and_then(|()| stage.reload());
+        // It names the parent alone: what is below has it from there.
+        let policy = writes_nothing("kt-grows", "/kt-grows");
+        let loaded = fs::write(&file, policy).map_err(Into::into).and_then(|()| stage.reload());
         stop.store(true, Ordering::Relaxed);
         (maker.join(), loaded)
     });
@@ -65,11 +58,12 @@ fn grows() -> Result<()> {
         }
         println!("{} were made meanwhile", made.len());
         ensure!(missed.is_empty(), "{} of {} are not governed: {missed:?}", missed.len(), made.len());
-        let at = At::fresh(Kind::Open, Who::Root)?;
+        let before = fs::read(at.file())?;
         for cgroup in [made.first(), made.get(made.len() / 2), made.last()].into_iter().flatten() {
             let end = inside(cgroup.path(), Who::Root, || fs::write(at.file(), "after\n"))?;
             ensure!(end == REFUSED, "in {} a write ended with {end:?}", cgroup.path().display());
         }
+        ensure!(fs::read(at.file())? == before, "a write had an effect");
         Ok(())
     });
     fs::remove_file(&file)?;
