@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
@@ -40,18 +41,13 @@ impl Args {
         command.args(args).env("GUARD_SESSION", &self.session);
         let error = command.exec();
         eprintln!("guard run: start {}: {error}", program.display());
-        let missing = error.kind() == std::io::ErrorKind::NotFound;
+        let missing = error.kind() == io::ErrorKind::NotFound;
         (if missing { NOT_FOUND } else { CANNOT_RUN }).into()
     }
 
     fn prepare(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        let end = format!(":{}.scope", self.session);
-        loop {
-            let own = fs::read_to_string("/proc/self/cgroup").context("read which cgroup this is")?;
-            if own.lines().filter_map(|line| line.strip_prefix("0::")).any(|path| path.ends_with(&end)) {
-                break;
-            }
+        while !is_in("self", &self.session).context("read which cgroup this is")? {
             if Instant::now() >= deadline {
                 bail!("the session's cgroup did not come within {} s", PATIENCE.as_secs());
             }
@@ -65,6 +61,13 @@ impl Args {
         SigSet::empty().thread_set_mask().context("let signals through")?;
         nix::sys::prctl::set_no_new_privs().context("give up new privileges")
     }
+}
+
+/// Whether a process is in the session's cgroup.
+pub(super) fn is_in(process: &str, session: &str) -> io::Result<bool> {
+    let cgroups = fs::read_to_string(format!("/proc/{process}/cgroup"))?;
+    let end = format!(":{session}.scope");
+    Ok(cgroups.lines().filter_map(|line| line.strip_prefix("0::")).any(|path| path.ends_with(&end)))
 }
 
 /// Closes every file but the three standard ones.

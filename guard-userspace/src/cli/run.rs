@@ -4,19 +4,24 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use guard_userspace::control::{Client, Request, Run, Started, new_uuid};
+use guard_userspace::control::{Client, ControlError, Request, Run, Started, new_uuid};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
-use super::places;
+use super::{enter, places};
 
 /// As `env(1)` and `timeout(1)` have it: guard could not start the command.
 pub(super) const NOT_STARTED: u8 = 125;
 pub(super) const CANNOT_RUN: u8 = 126;
 pub(super) const NOT_FOUND: u8 = 127;
+
+/// How long a command whose daemon has gone may take to its cgroup: systemd may have been asked already.
+const ARRIVAL: Duration = Duration::from_secs(5);
 
 /// What is passed on to the command.
 const FORWARDED: &[Signal] =
@@ -60,6 +65,7 @@ impl Args {
         let signals = SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC).context("watch for signals")?;
         let mut client = Client::connect(&self.run)?;
         let session = new_uuid().context("name the session")?;
+        let name = session.clone();
         let mut child = self.child(&session).spawn().context("start the session's first process")?;
         let started = client.ask::<Started>(&Request::Run(Run {
             session,
@@ -69,20 +75,22 @@ impl Args {
             purpose: self.purpose,
             trace: self.trace,
         }));
-        let started = match started {
-            Ok(started) => started,
+        match started {
+            Ok(_) => {}
+            // A daemon that dies in this moment may have done what was asked: the next one knows the session.
+            Err(ControlError::Io(_)) if arrives(&child, &name) => {}
             Err(refused) => {
                 let _ = child.kill();
                 let _ = child.wait();
                 eprintln!("guard run: {refused}");
                 return Ok(NOT_STARTED.into());
             }
-        };
+        }
         drop(client);
         let status = wait(&mut child, &signals)?;
         // A daemon that is being replaced comes back, and forgets by itself what it finds ended.
         if let Ok(mut client) = Client::connect(&self.run) {
-            let _ = client.ask::<usize>(&Request::End { session: started.session });
+            let _ = client.ask::<usize>(&Request::End { session: name });
         }
         Ok(code(status).into())
     }
@@ -97,6 +105,19 @@ impl Args {
         command.arg("--").args(&self.command);
         command
     }
+}
+
+/// Whether the session's first process comes to its cgroup, though nobody says so any more.
+fn arrives(child: &Child, session: &str) -> bool {
+    let deadline = Instant::now() + ARRIVAL;
+    let process = child.id().to_string();
+    while !enter::is_in(&process, session).unwrap_or(false) {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    true
 }
 
 /// Passes signals on until the command has ended.

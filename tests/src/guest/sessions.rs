@@ -236,16 +236,29 @@ fn overdue() -> Result<()> {
     Ok(())
 }
 
+/// Whether a session of the policy has a process.
+fn begins(policy: &str) -> bool {
+    let scopes = fs::read_dir("/sys/fs/cgroup/guard.slice").into_iter().flatten().flatten();
+    scopes.filter(|scope| scope.file_name().to_string_lossy().starts_with(&format!("run:{policy}:"))).any(
+        |scope| fs::read_to_string(scope.path().join("cgroup.procs")).is_ok_and(|tasks| !tasks.is_empty()),
+    )
+}
+
 fn kept() -> Result<()> {
     let stage = Stage::set()?;
     let mut child =
         guard_run("kt-run", &["--principal", "bob"], "echo $GUARD_SESSION > /t/open/name; exec sleep 1000")
             .spawn()?;
+    // In the moment in which it comes to its cgroup, and before guard run is told so.
+    let placed = Instant::now() + PATIENCE;
+    while !begins("kt-run") {
+        ensure!(Instant::now() < placed, "guard run starts nothing");
+    }
+    kill(stage.daemon, Signal::SIGKILL)?;
     until("the command runs", || {
         Ok(fs::read_to_string("/t/open/name").is_ok_and(|name| name.ends_with('\n')))
     })?;
     let name = fs::read_to_string("/t/open/name")?.trim().to_owned();
-    kill(stage.daemon, Signal::SIGKILL)?;
     until("the daemon is gone", || Ok(ps().is_err()))?;
     Stage::start()?;
     let after = session(&format!("{name}.scope"))?.context("the session is not known any more")?;
