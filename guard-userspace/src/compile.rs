@@ -18,7 +18,7 @@ pub mod plan;
 mod section;
 mod unit;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use guard_common::abi;
 use guard_common::limits::DOMAINS;
@@ -31,6 +31,7 @@ pub use section::Naming;
 pub use unit::Unit;
 
 use crate::policy::model::Policy;
+use automaton::Memo;
 
 /// Why policies cannot be put into one plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,15 +74,35 @@ fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Compiles all policies that are loaded together. `previous` is the last plan's [`Plan::ids`].
+/// Compiles one set of policies after the other, and builds anew only what has changed.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    memo: Mutex<Memo>,
+}
+
+impl Compiler {
+    /// Compiles all policies that are loaded together. `previous` is the last plan's [`Plan::ids`].
+    pub fn compile(
+        &self,
+        policies: &[Arc<Policy>],
+        previous: &IdMap,
+        generation: u64,
+    ) -> Result<Plan, Error> {
+        let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+        memo.begin();
+        plan::Builder::loaded(policies, previous, generation)?.finish(&mut memo)
+    }
+}
+
+/// The same, of one set alone.
 pub fn compile(policies: &[Arc<Policy>], previous: &IdMap, generation: u64) -> Result<Plan, Error> {
-    plan::Builder::loaded(policies, previous, generation)?.finish()
+    Compiler::default().compile(policies, previous, generation)
 }
 
 /// Compiles one policy for questions about it: in force whatever its mode, its domain's id is 1, and
 /// each profile has a domain with the policy, from id 2 on in the order of the file.
 pub fn compile_alone(policy: &Arc<Policy>) -> Result<Plan, Error> {
-    plan::Builder::alone(policy)?.finish()
+    plan::Builder::alone(policy)?.finish(&mut Memo::default())
 }
 
 const _: () = assert!(DOMAINS < guard_common::table::Answer::RULE_GATEWAY as u32);

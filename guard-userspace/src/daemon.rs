@@ -140,8 +140,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     }
     // First what no policy can mend.
     let tier = kernel::fitness(config.allow_partial)?;
-    refuse_governed_cgroup(&config)?;
     let loaded = policies::load(&config.policies)?;
+    refuse_governed_cgroup(&loaded)?;
     let _alone = config.pins.claim()?;
     let kernel = Kernel::start(config.pins.clone(), &config.cgroups, tier)?;
     kernel
@@ -411,10 +411,9 @@ fn compile_with_drills(
 }
 
 /// A daemon inside a governed cgroup would be an agent's to stop.
-fn refuse_governed_cgroup(config: &Config) -> Result<(), DaemonError> {
+fn refuse_governed_cgroup(loaded: &Loaded) -> Result<(), DaemonError> {
     let own = std::fs::read_to_string("/proc/self/cgroup").map_err(doing("read the daemon's cgroup"))?;
     let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
-    let loaded = policies::load(&config.policies)?;
     let plan = loaded.compile(&IdMap::default(), 0)?;
     if plan.domain_of(path.as_bytes()) != 0 {
         return Err(doing(format!(

@@ -8,7 +8,7 @@ use guard_common::key;
 use guard_common::limits::ARENA_WORDS;
 use guard_common::table::{self, DomainFlags};
 use guard_userspace::compile::explain::{Cause, Compiled, Question};
-use guard_userspace::compile::{Error, IdMap, Plan, compile};
+use guard_userspace::compile::{Compiler, Error, IdMap, Plan, compile};
 use guard_userspace::policy::decide::{Decider as _, Why};
 use guard_userspace::policy::model::{Policy, Proto, Request};
 use guard_userspace::policy::source::Source;
@@ -65,6 +65,37 @@ fn the_same_policies_make_the_same_plan_byte_for_byte() {
     assert_eq!(forward.arena, backward.arena);
     assert_eq!(forward.ids, backward.ids);
     assert_eq!(forward.arena[table::AT_MAGIC as usize], table::MAGIC);
+}
+
+#[test]
+fn what_is_compiled_after_other_policies_is_what_it_is_alone() {
+    let path = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/examples").join(name);
+    let shipped = std::fs::read_to_string(path("coding-agent.yaml")).unwrap();
+    let other = named(
+        "other",
+        "/other/**",
+        "read: {default: allow, rules: [{id: r, paths: [/x], verdict: block, reason: x}]}",
+    );
+    let changed = other.replace("[/x]", "[/x, /y]");
+    let tighter = shipped.replacen("verdict: allow", "verdict: escalate", 1);
+    assert_ne!(tighter, shipped);
+    let compiler = Compiler::default();
+    let sets = [
+        vec![&shipped, &other],
+        vec![&shipped, &changed],
+        vec![&tighter, &changed],
+        vec![&shipped],
+        vec![&shipped, &other],
+    ];
+    for texts in sets {
+        let policies: Vec<_> = texts.iter().map(|text| policy(text)).collect();
+        let after = compiler.compile(&policies, &IdMap::default(), 1).unwrap();
+        let alone = compile(&policies, &IdMap::default(), 1).unwrap();
+        assert!(after.arena == alone.arena && after.sha256 == alone.sha256);
+        for (after, alone) in after.units.iter().zip(&alone.units) {
+            assert_eq!((after.naming, &after.budgets), (alone.naming, &alone.budgets), "{}", alone.name());
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 mod args;
 mod fragment;
+mod memo;
 mod minimise;
 mod nfa;
 mod pack;
@@ -18,11 +19,12 @@ use guard_common::table::Answer;
 
 pub(super) use args::{Args, Readings};
 pub(super) use fragment::{FragmentId, Fragments};
+pub(super) use memo::Memo;
 pub(super) use pack::{Full, Packer};
 pub(super) use symbol::{ByteSet, Map};
 
 /// What all patterns with the same meaning say when one of them matches and none of their exceptions does.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct Group {
     /// What it says; for a shadow rule, nothing but the shadow verdict.
     pub(super) answer: Answer,
@@ -42,7 +44,7 @@ impl Group {
 }
 
 /// Everything an automaton is built from.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) struct Language {
     pub(super) fragments: Fragments,
     pub(super) roots: Vec<FragmentId>,
@@ -71,7 +73,7 @@ pub(super) enum Labels<'a> {
 }
 
 /// What building one automaton may cost. Counted, not timed: the same policy is refused everywhere or nowhere.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 pub(super) struct Budget {
     pub(super) states: usize,
     /// Positions looked at; stands for time, and bounds memory together with the states.
@@ -79,7 +81,7 @@ pub(super) struct Budget {
 }
 
 /// The budget is spent; the groups that spent most of it, worst first.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Overflow {
     pub(super) blame: Vec<u32>,
 }

@@ -1,5 +1,7 @@
 //! Which policies govern which cgroup paths.
 
+use std::sync::Arc;
+
 use guard_common::abi::Verdict;
 use guard_common::limits::DOMAINS;
 use guard_common::table::Answer;
@@ -21,7 +23,7 @@ const UNIONS: usize = 240;
 /// automaton that remembered it would need a state for every combination.
 #[derive(Debug)]
 pub(super) struct Cgroups {
-    pub(super) dfa: Dfa,
+    pub(super) dfa: Arc<Dfa>,
     /// The sets of policies, by index into what was asked about, that select some cgroup path.
     pub(super) sets: Vec<Vec<u32>>,
 }
@@ -56,7 +58,7 @@ impl Cgroups {
         if sets.len() >= DOMAINS as usize {
             return Err(Error::Domains { most: DOMAINS as usize - 1 });
         }
-        Ok(Self { dfa, sets })
+        Ok(Self { dfa: Arc::new(dfa), sets })
     }
 
     /// The sets, then the unions that cgroups in each other make, the ones of few sets first; none that `fits` refuses.

@@ -12,7 +12,7 @@ use guard_common::table::{self, DomainFlags, domain};
 use sha2::{Digest, Sha256};
 
 use super::address;
-use super::automaton::{Full, Packer};
+use super::automaton::{Full, Memo, Packer};
 use super::cgroups::{Cgroups, UNIONS_TRIED};
 use super::domains::{self, Domain, Domains, Warning};
 use super::joins::Joins;
@@ -159,19 +159,19 @@ impl Builder {
         Ok(Self { units, cgroups: None, joins: Joins::default(), domains, ids, generation: 0 })
     }
 
-    pub(super) fn finish(mut self) -> Result<Plan, Error> {
-        match self.lay_out(Naming::Exact) {
+    pub(super) fn finish(mut self, memo: &mut Memo) -> Result<Plan, Error> {
+        match self.lay_out(Naming::Exact, memo) {
             // Automata that do not tell every rule apart are smaller.
-            Err(Error::Arena { .. }) => self.lay_out(Naming::Coarse),
+            Err(Error::Arena { .. }) => self.lay_out(Naming::Coarse, memo),
             result => result,
         }
     }
 
-    fn lay_out(&mut self, most: Naming) -> Result<Plan, Error> {
+    fn lay_out(&mut self, most: Naming, memo: &mut Memo) -> Result<Plan, Error> {
         let mut answers: Vec<Vec<Answers>> = Vec::new();
         for unit in &mut self.units {
             unit.budgets.clear();
-            let row = SECTIONS.iter().map(|&action| unit.answers(action, most));
+            let row = SECTIONS.iter().map(|&action| unit.answers(action, most, memo));
             answers.push(row.collect::<Result<_, _>>()?);
         }
         let sha256 = self.sha256();
@@ -196,7 +196,7 @@ impl Builder {
             starts.push(row);
         }
         let cgroups = match &self.cgroups {
-            Some(cgroups) => packer.add(cgroups.dfa.clone()).map_err(full)?,
+            Some(cgroups) => packer.add(Arc::clone(&cgroups.dfa)).map_err(full)?,
             None => table::DEAD,
         };
         let used = packer.used();

@@ -1,11 +1,12 @@
 //! One section of one unit: rules, gateway and baseline in, at most two automata out.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use guard_common::abi::{Action, Verdict};
 use guard_common::table::Answer;
 
-use super::automaton::{Args, Budget, Dfa, FragmentId, Group, Labels, Language, Map, Overflow, Readings};
+use super::automaton::{Args, Budget, Dfa, FragmentId, Group, Language, Map, Memo, Overflow, Readings};
 use super::{address, baseline, glob};
 use crate::policy::glob::{Flavor, Glob, Token};
 use crate::policy::model::{Proto, Rule};
@@ -41,8 +42,8 @@ pub enum Naming {
 
 #[derive(Debug)]
 pub(super) struct Built {
-    pub(super) first: Dfa,
-    pub(super) second: Option<Dfa>,
+    pub(super) first: Arc<Dfa>,
+    pub(super) second: Option<Arc<Dfa>>,
     pub(super) naming: Naming,
 }
 
@@ -64,28 +65,34 @@ enum Part {
 
 impl Section<'_> {
     /// The automata, naming every rule if that is affordable.
-    pub(super) fn build(&self, most: Naming) -> Result<Built, Explosive> {
+    pub(super) fn build(&self, most: Naming, memo: &mut Memo) -> Result<Built, Explosive> {
         if most == Naming::Exact
-            && let Ok(first) = self.automaton(Naming::Exact, Part::All, EXACT)
+            && let Ok(first) = self.automaton(Naming::Exact, Part::All, EXACT, memo)
         {
             return Ok(Built { first, second: None, naming: Naming::Exact });
         }
         let naming = Naming::Coarse;
-        let blame = match self.automaton(naming, Part::All, COARSE) {
+        let blame = match self.automaton(naming, Part::All, COARSE, memo) {
             Ok(first) => return Ok(Built { first, second: None, naming }),
             Err(explosive) => explosive,
         };
         if !self.rules.iter().any(wild::is_wild) {
             return Err(blame);
         }
-        let second = self.automaton(naming, Part::Wild, COARSE)?;
-        let first = self.automaton(naming, Part::Tame, COARSE)?;
+        let second = self.automaton(naming, Part::Wild, COARSE, memo)?;
+        let first = self.automaton(naming, Part::Tame, COARSE, memo)?;
         Ok(Built { first, second: Some(second), naming })
     }
 
-    fn automaton(&self, naming: Naming, part: Part, budget: Budget) -> Result<Dfa, Explosive> {
+    fn automaton(
+        &self,
+        naming: Naming,
+        part: Part,
+        budget: Budget,
+        memo: &mut Memo,
+    ) -> Result<Arc<Dfa>, Explosive> {
         let (language, rules) = self.language(naming, part)?;
-        Dfa::build(&language, Labels::Join, budget).map_err(|Overflow { blame }| {
+        memo.joined(&language, budget).map_err(|Overflow { blame }| {
             let mut guilty: Vec<usize> = Vec::new();
             for rule in blame.iter().flat_map(|&group| rules.get(group as usize)).flatten() {
                 if !guilty.contains(rule) {

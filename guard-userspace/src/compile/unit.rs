@@ -10,6 +10,7 @@ use guard_common::table::Answer;
 use sha2::{Digest as _, Sha256};
 
 use super::Error;
+use super::automaton::Memo;
 use super::section::{Built, Naming, Section};
 use crate::policy::model::{self, Effect, Mode, Policy, Profile, Rule, SECTIONS};
 use crate::policy::source::Spanned;
@@ -135,7 +136,12 @@ impl Unit {
         u8::try_from(index + 1).ok()
     }
 
-    pub(super) fn answers(&mut self, action: Action, most: Naming) -> Result<Answers, Error> {
+    pub(super) fn answers(
+        &mut self,
+        action: Action,
+        most: Naming,
+        memo: &mut Memo,
+    ) -> Result<Answers, Error> {
         let default = Answer::new(self.default_effect(action).verdict(), Answer::RULE_DEFAULT, 0);
         if self.is_silent(action) {
             return Ok(Answers { built: None, default });
@@ -148,7 +154,7 @@ impl Unit {
             baseline: self.profile.is_none(),
             effects: &effects,
         };
-        let built = section.build(most).map_err(|explosive| Error::Explosive {
+        let built = section.build(most, memo).map_err(|explosive| Error::Explosive {
             policy: self.name(),
             action,
             rules: explosive

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 
-use crate::compile::{self, IdMap, Plan};
+use crate::compile::{self, Compiler, IdMap, Plan};
 use crate::policy::diag::{Severity, Style, render};
 use crate::policy::model::Policy;
 use crate::policy::source::Source;
@@ -44,27 +44,29 @@ pub enum PolicyError {
 }
 
 /// Policies without an error.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Loaded {
     pub policies: Vec<Arc<Policy>>,
+    /// The one of the policies before.
+    compiler: Arc<Compiler>,
 }
 
 impl Loaded {
     /// Compiles them into the next generation.
     pub fn compile(&self, ids: &IdMap, generation: u64) -> Result<Plan, PolicyError> {
-        Ok(compile::compile(&self.policies, ids, generation)?)
+        Ok(self.compiler.compile(&self.policies, ids, generation)?)
     }
 }
 
 /// Reads every `*.yaml` and `*.yml` of a directory.
 pub fn load(directory: &Path) -> Result<Loaded, PolicyError> {
-    load_again(directory, &Loaded { policies: Vec::new() })
+    load_again(directory, &Loaded::default())
 }
 
-/// The same, and what is known and has not changed is not parsed again: the names of old generations are kept for a
+/// The same, and what is known and has not changed is neither parsed nor compiled again: the names of old generations are kept for a
 /// while, and share what they have in common.
 pub(super) fn load_again(directory: &Path, known: &Loaded) -> Result<Loaded, PolicyError> {
-    let mut loaded = Loaded { policies: Vec::new() };
+    let mut loaded = Loaded { policies: Vec::new(), compiler: Arc::clone(&known.compiler) };
     let (mut count, mut text) = (0, String::new());
     for path in files(directory).map_err(|source| read_error(directory, source))? {
         let parsed = match read::read(&path) {

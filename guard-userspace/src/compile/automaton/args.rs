@@ -22,19 +22,19 @@ pub(in crate::compile) enum Readings {
 /// More states than this and a rule's patterns are to blame: a plain word needs a few for each letter.
 const STATES: usize = 4096;
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(in crate::compile) struct Args {
     pub(super) states: Vec<Row>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) struct Row {
     pub(super) outcome: Outcome,
     pub(super) default: u32,
     pub(super) edges: Vec<(u8, u32)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Outcome {
     Open,
     Matched,

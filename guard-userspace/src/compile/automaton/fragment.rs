@@ -3,6 +3,8 @@
 //! Patterns are written from their end to their beginning and every fragment exists once, so patterns with a
 //! common end share it. A fragment's number is larger than those of all fragments after it.
 
+use std::hash::{Hash, Hasher};
+
 use super::symbol::{ByteSet, Map, SetId, Symbol};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +30,14 @@ pub(in crate::compile) struct Fragments {
     ids: Map<Fragment, FragmentId>,
     sets: Vec<ByteSet>,
     set_ids: Map<ByteSet, SetId>,
+}
+
+/// The tables that find what is there already say nothing more.
+impl Hash for Fragments {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.nodes.hash(state);
+        self.sets.hash(state);
+    }
 }
 
 impl Fragments {

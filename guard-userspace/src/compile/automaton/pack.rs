@@ -1,5 +1,7 @@
 //! States → the arena's words, by row displacement (`guard_common::table` says how they are read).
 
+use std::sync::Arc;
+
 use guard_common::limits::ARENA_WORDS;
 use guard_common::table;
 
@@ -21,7 +23,7 @@ pub(in crate::compile) struct Packer {
     hints: Map<Vec<u8>, u32>,
     /// No word before this one is free.
     floor: u32,
-    automata: Map<Dfa, u32>,
+    automata: Map<Arc<Dfa>, u32>,
 }
 
 impl Packer {
@@ -46,7 +48,7 @@ impl Packer {
     }
 
     /// Lays out an automaton and returns its start state. The same automaton is laid out once.
-    pub(in crate::compile) fn add(&mut self, dfa: Dfa) -> Result<u32, Full> {
+    pub(in crate::compile) fn add(&mut self, dfa: Arc<Dfa>) -> Result<u32, Full> {
         if let Some(&start) = self.automata.get(&dfa) {
             return Ok(start);
         }
