@@ -25,6 +25,7 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 const GROWING: &str = "/sys/fs/cgroup/kt-grows";
+
 fn grows() -> Result<()> {
     let stage = Stage::set()?;
     let parent = Cgroup::make(Path::new(GROWING))?;
@@ -71,8 +72,9 @@ fn grows() -> Result<()> {
     outcome
 }
 
-/// Levels with names of one letter: more than 4,096 bytes.
-const LEVELS: usize = 2100;
+/// More than 4,096 bytes: the kernel takes the longer for each level, the deeper it is.
+const LEVELS: usize = 300;
+const LEVEL: &str = "fourteen-bytes";
 
 fn deep() -> Result<()> {
     let stage = Stage::set()?;
@@ -90,10 +92,10 @@ fn deep() -> Result<()> {
         }
     };
     let down = |level: &dyn Fn() -> nix::Result<()>| (0..LEVELS).try_for_each(|_| level());
-    let step = || nix::unistd::chdir("d");
+    let step = || nix::unistd::chdir(LEVEL);
     let made = below(&|| {
         down(&|| {
-            nix::unistd::mkdir("d", nix::sys::stat::Mode::from_bits_truncate(0o755))?;
+            nix::unistd::mkdir(LEVEL, nix::sys::stat::Mode::from_bits_truncate(0o755))?;
             step()
         })
     })?;
@@ -119,7 +121,7 @@ fn deep() -> Result<()> {
         let levels = (0..LEVELS).take_while(|_| step().is_ok()).count();
         (0..levels).try_for_each(|_| {
             nix::unistd::chdir("..")?;
-            nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, "d", nix::unistd::UnlinkatFlags::RemoveDir)
+            nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, LEVEL, nix::unistd::UnlinkatFlags::RemoveDir)
         })
     })?;
     outcome?;

@@ -249,12 +249,12 @@ pub(super) fn a_gateway_that_is_taken_away_gets_nothing_more() -> Result<()> {
             let act = move |()| keep_sending(Duration::from_secs(seconds));
             attempt_after(Some(at), who, way, || Ok(()), |_| Ok(()), act)
         };
-        let control = send(4)?;
+        let control = send(2)?;
         ensure!(control == End::Did, "under one policy the connection ended with {control:?} ({way:?})");
         fs::write(&next, &without)?;
         // The daemon looks at the directory each second.
         let mut other = Command::new("sh")
-            .args(["-c", &format!("sleep 2 && mv {} {}", next.display(), file.display())])
+            .args(["-c", &format!("sleep 1 && mv {} {}", next.display(), file.display())])
             .spawn()
             .context("take the gateway away")?;
         let end = send(60);

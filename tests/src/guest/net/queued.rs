@@ -75,7 +75,7 @@ fn queued(stage: &Stage, world: &World, foreign: bool, change: impl FnOnce() -> 
             [0, 8].map(|at| words[at..at + 8].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)));
         let mut connection = world.accept_from(u16::try_from(port)?)?;
         change()?;
-        Ok(Sent { queued, came: drain(&mut connection)? })
+        Ok(Sent { queued, came: drain(&mut connection, queued)? })
     })();
     let _ = kill(child, Signal::SIGKILL);
     waitpid(child, None)?;
@@ -108,11 +108,11 @@ fn fill(socket: OwnedFd) -> io::Result<(TcpStream, [u64; 2])> {
     Ok((connection, [port.into(), queued]))
 }
 
-/// Reads until nothing has come for a while.
-fn drain(connection: &mut TcpStream) -> Result<u64> {
-    connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+/// Reads until all has come, or nothing for a while.
+fn drain(connection: &mut TcpStream, all: u64) -> Result<u64> {
+    connection.set_read_timeout(Some(Duration::from_secs(3)))?;
     let (mut came, mut room) = (0, vec![0; 64 << 10]);
-    loop {
+    while came < all {
         match connection.read(&mut room) {
             Ok(0) => return Ok(came),
             Ok(length) => came += length as u64,
@@ -120,6 +120,7 @@ fn drain(connection: &mut TcpStream) -> Result<u64> {
             Err(error) => return Err(error).context("read as the gateway"),
         }
     }
+    Ok(came)
 }
 
 pub(super) fn what_is_queued_goes_by_the_policies_of_its_time() -> Result<()> {

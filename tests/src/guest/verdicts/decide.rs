@@ -311,7 +311,7 @@ pub(super) fn told() -> Result<()> {
 }
 
 /// Calls whose time is taken.
-const CALLS: usize = 200;
+const CALLS: usize = 100;
 
 pub(super) fn quick() -> Result<()> {
     let (_stage, cgroup) = set(&by_socket())?;
