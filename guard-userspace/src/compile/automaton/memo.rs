@@ -36,6 +36,13 @@ impl Memo {
     }
 }
 
+/// It stays for as long as its policy does: without room to grow.
+fn kept(mut dfa: Dfa) -> Arc<Dfa> {
+    dfa.states.iter_mut().for_each(|state| state.edges.shrink_to_fit());
+    dfa.states.shrink_to_fit();
+    Arc::new(dfa)
+}
+
 fn digest(language: &Language, budget: Budget) -> [u8; 32] {
     let mut digester = Digester(Sha256::new());
     language.hash(&mut digester);
