@@ -357,8 +357,9 @@ impl Daemon {
                     }
                     told_ftrace = silenced;
                     // What the ring holds first, or a session would end before its last records.
-                    reader.account(&self.kernel, &self.plan)?;
-                    reader.end_sessions(&self.kernel);
+                    if reader.account(&self.kernel, &self.plan)? {
+                        reader.end_sessions(&self.kernel);
+                    }
                     let gateways = self.gateways.states();
                     let (refused, decider) = (self.refused.is_some(), self.deciding.counts());
                     reader.publish(&self.kernel, &self.plan, refused, decider, &gateways);
@@ -388,7 +389,7 @@ impl Daemon {
                 }
             }
         }
-        reader.drain(&self.plan)
+        reader.drain_whole(&self.plan)
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
-use guard_common::abi::{EventKind, Site};
+use guard_common::abi::{self, EventKind, Site};
+use guard_common::limits::RING_BYTES;
 use tokio::io::unix::AsyncFd;
 use tracing::{error, info, warn};
 
@@ -31,6 +32,11 @@ const BATCH: usize = 4096;
 /// How often the log is made durable and its head signed.
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
+/// Events that are taken before all else has its turn.
+const TURN: usize = 512;
+/// Turns in which all that the ring can hold is taken: no event is shorter than its header.
+const WHOLE: usize = RING_BYTES as usize / size_of::<abi::Event>() / TURN + 1;
+
 /// How long events are let gather while they come one after the other.
 const GATHER: Duration = Duration::from_millis(2);
 
@@ -53,6 +59,8 @@ pub struct Reader {
     dirty: bool,
     /// The last look found more than one event.
     busy: bool,
+    /// It did not come to the end of the ring.
+    more: bool,
     /// By session: how many decisions came, by verdict's rank.
     pub(super) counts: FastMap<u64, [u64; VERDICTS]>,
     /// What agents may ask about.
@@ -122,6 +130,7 @@ impl Reader {
             checkpoint: Instant::now(),
             dirty: false,
             busy: false,
+            more: false,
             counts: FastMap::default(),
             why: Memory::new(began),
             refused: None,
@@ -139,6 +148,11 @@ impl Reader {
     /// Where more than one came at a time, more are on their way: they are let gather, because waking up costs more than
     /// a record.
     pub(super) async fn readable(&self) -> Result<(), DaemonError> {
+        if self.more {
+            // Whatever else waits has its turn first.
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
         if self.busy {
             tokio::time::sleep(GATHER).await;
         }
@@ -147,9 +161,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Takes everything out of the ring, as long as the log takes it. While it does not, nothing is read: the ring
-    /// fills up, and each policy's `on_loss` decides.
-    pub(super) fn drain(&mut self, plan: &Plan) -> Result<(), DaemonError> {
+    /// Takes some events out of the ring, if the log takes them; says whether that was everything. No more at a time: an
+    /// agent that makes events faster than they can be written would keep the daemon from all else, and from whoever wants
+    /// to stop that agent. While the log takes nothing, nothing is read: the ring fills up, and each policy's `on_loss` decides.
+    pub(super) fn drain(&mut self, plan: &Plan) -> Result<bool, DaemonError> {
         let mut taken = 0;
         if self.learned != plan.generation {
             self.scribe.names.learn(plan);
@@ -157,26 +172,26 @@ impl Reader {
             self.since = Instant::now();
             self.pending.push(self.generation(plan));
         }
-        loop {
-            while self.pending.len() < BATCH
-                && let Some(entry) = self.ring.next()
-            {
-                taken += 1;
-                let before = self.pending.len();
-                self.scribe.take(&entry, &mut self.pending);
-                count(&mut self.counts, &self.pending[before..]);
-                self.pending[before..].iter().for_each(|record| self.why.note(record));
-            }
-            if self.sinks.page().is_some() {
-                self.queue_age = age(&self.pending).unwrap_or(0.0);
-            }
-            if self.pending.len() < BATCH {
-                self.scribe.settle(&mut self.pending);
-            }
-            if self.pending.is_empty() || !self.write() {
-                break;
-            }
+        let mut end = false;
+        while !end && taken < TURN && self.pending.len() < BATCH {
+            let Some(entry) = self.ring.next() else {
+                end = true;
+                continue;
+            };
+            taken += 1;
+            let before = self.pending.len();
+            self.scribe.take(&entry, &mut self.pending);
+            count(&mut self.counts, &self.pending[before..]);
+            self.pending[before..].iter().for_each(|record| self.why.note(record));
         }
+        if self.sinks.page().is_some() {
+            self.queue_age = age(&self.pending).unwrap_or(0.0);
+        }
+        if end {
+            self.scribe.settle(&mut self.pending);
+        }
+        let written = self.pending.is_empty() || self.write();
+        self.more = written && !end;
         self.busy = taken > 1;
         if self.pending.is_empty() {
             self.messages.drain(..).for_each(|message| self.sinks.tell(&message));
@@ -186,19 +201,29 @@ impl Reader {
             self.told(done);
             (self.checkpoint, self.dirty) = (Instant::now(), false);
         }
+        Ok(end)
+    }
+
+    /// Takes everything out of the ring that is there now.
+    pub(super) fn drain_whole(&mut self, plan: &Plan) -> Result<(), DaemonError> {
+        for _ in 0..WHOLE {
+            if self.drain(plan)? || self.refused.is_some() {
+                break;
+            }
+        }
         Ok(())
     }
 
-    /// The same, and looks for what was lost last: nothing comes behind it that would show the gap. For every second or
-    /// so.
-    pub(super) fn account(&mut self, kernel: &Kernel, plan: &Plan) -> Result<(), DaemonError> {
+    /// Takes some events, and if that was everything looks for what was lost last: nothing comes behind it that would show the
+    /// gap. For every second or so.
+    pub(super) fn account(&mut self, kernel: &Kernel, plan: &Plan) -> Result<bool, DaemonError> {
         // First the numbers, then the ring: what has a number by then is in the ring, or nearly.
         let sent = kernel.sent().map_err(doing("read how many events were sent"))?;
-        self.drain(plan)?;
-        if self.pending.is_empty() && self.refused.is_none() {
+        let whole = self.drain(plan)? && self.pending.is_empty() && self.refused.is_none();
+        if whole {
             self.scribe.sent(&sent);
         }
-        Ok(())
+        Ok(whole)
     }
 
     /// Which policies decide from here on.

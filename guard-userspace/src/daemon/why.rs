@@ -24,7 +24,7 @@ impl Daemon {
 
     /// Answers one question, once everything is known that happened before it was asked.
     pub(super) fn tell_why(&mut self, question: Question, reader: &mut Reader) -> Result<(), DaemonError> {
-        reader.drain(&self.plan)?;
+        reader.drain_whole(&self.plan)?;
         let session = question.session.or_else(|| self.by_cgroup(question.pid));
         let answer = match session {
             Some(session) => {

@@ -19,6 +19,8 @@ use super::{Test, written};
 pub(super) const TESTS: &[Test] = &[
     Test::new("a session of five hundred tasks that fork is frozen, goes on and is killed whole", whole)
         .within(200),
+    Test::new("an agent that makes records faster than they can be written is killed all the same", flooding)
+        .within(200),
     Test::new("a policy is flipped by one act, and not from inside", flipped).within(60),
 ];
 
@@ -146,6 +148,54 @@ fn whole() -> Result<()> {
         until("the act is recorded", || noted(note))?;
     }
     Ok(())
+}
+
+/// Processes that do nothing but what is refused: more than there are processors, so that the daemon has less than they.
+const FLOODERS: usize = 6;
+
+fn flooding() -> Result<()> {
+    let stage = Stage::set()?;
+    let cgroup = stage.cgroup("box")?;
+    let at = At::fresh(Kind::Shut, Who::Root)?;
+    let flood = || {
+        inside(cgroup.path(), Who::Root, || {
+            loop {
+                let _ = fs::write(at.file(), "after\n");
+            }
+        })
+    };
+    let (killed, ends) = thread::scope(|scope| {
+        let flooders: Vec<_> = (0..FLOODERS).map(|_| scope.spawn(flood)).collect();
+        let killed = (|| {
+            // Until the ring is full, or would be.
+            thread::sleep(Duration::from_secs(3));
+            let begun = Instant::now();
+            let found = session(&cgroup.name())?.context("the session is not known")?;
+            let id = found["session"].as_str().context("no name")?;
+            let killed = guard(&["kill", id, "--note", "glass 4"])?;
+            ensure!(killed.status.success(), "kill: {}", String::from_utf8_lossy(&killed.stderr));
+            Ok(begun.elapsed())
+        })();
+        if killed.is_err() {
+            fs::write(cgroup.path().join("cgroup.kill"), "1")?;
+        }
+        let ends: Vec<_> = flooders.into_iter().map(|flooder| flooder.join()).collect();
+        anyhow::Ok((killed, ends))
+    })?;
+    println!("asked for and killed within {:?}", killed?);
+    for end in ends {
+        let end = end.map_err(|_| anyhow::anyhow!("a flooder panicked"))??;
+        ensure!(end == End::Killed(libc::SIGKILL), "a flooder ended with {end:?}");
+    }
+    // What comes next counts what is lost from here on.
+    let mut before = 0;
+    until("the log is at rest", || {
+        let now = written::size();
+        let rests = now == before;
+        before = now;
+        thread::sleep(Duration::from_millis(if rests { 0 } else { 2500 }));
+        Ok(rests)
+    })
 }
 
 fn flipped() -> Result<()> {

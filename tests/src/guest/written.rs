@@ -60,3 +60,8 @@ pub(super) fn of_kind(kind: &str) -> Result<Vec<Value>> {
     let parse = |line: &str| serde_json::from_str(line).with_context(|| line.to_owned());
     text()?.lines().filter(|line| line.contains(&mark)).map(parse).collect()
 }
+
+/// How long the whole log is.
+pub(super) fn size() -> u64 {
+    segments().unwrap_or_default().into_values().sum()
+}
