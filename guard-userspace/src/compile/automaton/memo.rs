@@ -30,7 +30,7 @@ impl Memo {
         let (outcome, used) = self
             .known
             .entry(digest(language, budget))
-            .or_insert_with(|| (Dfa::build(language, Labels::Join, budget).map(Arc::new), 0));
+            .or_insert_with(|| (Dfa::build(language, Labels::Join, budget).map(kept), 0));
         *used = self.turn;
         outcome.clone()
     }
