@@ -37,9 +37,8 @@ pub(crate) fn peek_label(task: Ptr, label: &mut Label) -> u64 {
 /// that can cast: a third of what its helper takes. Of no other task, whose storage could go meanwhile.
 #[inline(always)]
 pub(crate) fn cached_label(task: Ptr) -> Option<[u64; 2]> {
-    let absent =
-        off!(CAST) == ABSENT || off!(LOCAL_STORAGE_CACHE) == ABSENT || off!(STORAGE_MAP_PLACE) == ABSENT;
-    if absent || off!(STORAGE_DATA_MAP) == ABSENT || off!(STORAGE_DATA_BYTES) == ABSENT {
+    // Where it is known, so is the rest, see `offsets::CACHE_NEEDS`.
+    if off!(LOCAL_STORAGE_CACHE) == ABSENT {
         return None;
     }
     let place: u16 = load(LABELS.as_ptr().cast(), at!(STORAGE_MAP_PLACE));

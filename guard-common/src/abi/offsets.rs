@@ -155,6 +155,10 @@ pub const STORAGE_MEMBERS: &[Fact] = &[
     Fact::STORAGE_DATA_BYTES,
 ];
 
+/// What [`Fact::LOCAL_STORAGE_CACHE`] is of no use without: the loader says that it is absent where one of these is.
+pub const CACHE_NEEDS: &[Fact] =
+    &[Fact::CAST, Fact::STORAGE_MAP_PLACE, Fact::STORAGE_DATA_MAP, Fact::STORAGE_DATA_BYTES];
+
 macro_rules! table {
     ($($name:ident $of:literal $member:literal $need:ident;)*) => {
         /// What the loader writes into instructions: where each member lies, and what else it finds out.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use guard_common::abi::offsets::{
-    ABSENT, ADJACENT, Fact, INIT_NSPROXY, MEMBERS, MOUNT_LOCK, Member, RENAME_LOCK, SOCK_KERNEL_BIT,
-    STORAGE_LOCK, STORAGE_LOCKLESS, STORAGE_MEMBERS,
+    ABSENT, ADJACENT, CACHE_NEEDS, Fact, INIT_NSPROXY, MEMBERS, MOUNT_LOCK, Member, RENAME_LOCK,
+    SOCK_KERNEL_BIT, STORAGE_LOCK, STORAGE_LOCKLESS, STORAGE_MEMBERS,
 };
 
 use super::btf::Btf;
@@ -50,6 +50,9 @@ pub(super) fn facts(btf: &Btf) -> Result<Facts, LoadError> {
     facts.set(Fact::SOCK_KERNEL_BYTE, bit / 8);
     facts.set(Fact::SOCK_KERNEL_MASK, 1 << (bit % 8));
     facts.set(Fact::CAST, btf.cast().map_or(ABSENT, u64::from));
+    if CACHE_NEEDS.iter().any(|fact| facts.is_absent(*fact)) {
+        facts.set(Fact::LOCAL_STORAGE_CACHE, ABSENT);
+    }
     for (fact, of) in [
         (Fact::TASK_TYPE, "task_struct"),
         (Fact::DENTRY_TYPE, "dentry"),

@@ -49,6 +49,11 @@ impl Facts {
         self.by_number.get(fact as usize).copied().flatten()
     }
 
+    /// Whether this kernel has nothing of the kind.
+    pub(super) fn is_absent(&self, fact: Fact) -> bool {
+        self.by_number.get(fact as usize).copied().flatten().is_none_or(|value| value == ABSENT)
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.by_number.iter().flatten().count() + self.words.len()
