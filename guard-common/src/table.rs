@@ -118,22 +118,30 @@ const _: () = assert!(
         && AT_JOINS < DOMAINS_AT
 );
 
-/// Peers that a domain lists as easy.
-pub const EASY: usize = 2;
+/// Places for peers that a domain lists as easy.
+pub const EASY: usize = 8;
 /// Words of a peer's key.
 pub const KEY_WORDS: usize = 3;
 
+/// The only place where a peer may be listed, by the last word of its key.
+#[inline(always)]
+pub const fn easy_place(last: u64) -> u32 {
+    const { assert!(EASY == 8) };
+    // Address and port are spread over the word; the product's upper bits depend on all of it.
+    (last.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61) as u32
+}
+
 /// Is this one of the peers to which a connect is a plain yes, of which the policy has nothing more to say? The
-/// compiler asks the automata and lists them, gateways for the most part, so that a packet need not. 0 is no key.
+/// compiler asks the automata and lists them, gateways first, so that a packet need not. 0 is no key.
 #[inline(always)]
 pub fn is_easy<W: Words + ?Sized>(words: &W, domain: u32, key: [u64; KEY_WORDS]) -> bool {
     let at = (words.word(domain_at(domain) + domain::FLAGS) >> DomainFlags::EASY_SHIFT) as u32;
-    let is = |n: u32| {
-        let at = at + n * KEY_WORDS as u32;
-        // The last word tells nearly always.
-        words.word(at + 2) == key[2] && words.word(at + 1) == key[1] && words.word(at) == key[0]
-    };
-    at != 0 && key[2] != 0 && (is(0) || is(1))
+    if at == 0 || key[2] == 0 {
+        return false;
+    }
+    let at = at + easy_place(key[2]) * KEY_WORDS as u32;
+    // The last word tells nearly always.
+    words.word(at + 2) == key[2] && words.word(at + 1) == key[1] && words.word(at) == key[0]
 }
 
 /// The domain that a task of `domain` lives in from the moment the n-th joined policy sandboxes it into its

@@ -14,7 +14,7 @@ pub(crate) const AF_INET6: u16 = 10;
 const AF_NETLINK: u16 = 16;
 
 pub(crate) const SOCK_STREAM: u16 = 1;
-const SOCK_DGRAM: u16 = 2;
+pub(crate) const SOCK_DGRAM: u16 = 2;
 const TCP: u16 = 6;
 const UDP: u16 = 17;
 

@@ -66,8 +66,13 @@ pub(crate) fn holds(approval: *const Approval) -> bool {
 /// Has nothing been agreed to for the socket?
 #[inline(always)]
 pub(crate) fn is_none(sk: Ptr) -> bool {
-    // Most sockets that connect have no storage at all.
-    load::<u64, _, _>(sk, at!(SOCK_BPF_STORAGE)) == 0 || find(sk).is_null()
+    !has_storage(sk) || find(sk).is_null()
+}
+
+/// Could anything have been agreed to for the socket? Most have no storage at all.
+#[inline(always)]
+pub(crate) fn has_storage(sk: Ptr) -> bool {
+    load::<u64, _, _>(sk, at!(SOCK_BPF_STORAGE)) != 0
 }
 
 /// The domain and the session that it was made for.

@@ -17,7 +17,7 @@ use crate::maps::{CGROUPS, EPOCH, WHOSE};
 use crate::spent;
 
 pub(crate) const SLOTS: u64 = 256;
-pub(crate) const SLOT_BYTES: u64 = 64;
+pub(crate) const SLOT_BYTES: u64 = 128;
 
 /// Words of a slot, by their places.
 const COUNT: u64 = 0;
@@ -27,7 +27,10 @@ const SINCE: u64 = 16;
 const DOMAIN: u64 = 24;
 const SESSION: u64 = 32;
 const LIMIT: u64 = 40;
-const EASY: [u64; table::EASY] = [48, 56];
+/// The last words of the domain's easy peers, each in its place.
+const EASY: u64 = 48;
+
+const _: () = assert!(EASY + 8 * table::EASY as u64 <= SLOT_BYTES);
 
 /// What packets and connects need to know of a cgroup.
 #[derive(Clone, Copy)]
@@ -74,7 +77,7 @@ pub(crate) fn is_known(cgroup: u64, peer: u64) -> Option<Known> {
     if (word(ID) ^ cgroup) | (word(SINCE) ^ epoch) | (count & 1) != 0 || epoch == 0 {
         return None;
     }
-    let easy = EASY.into_iter().any(|place| word(place) == peer);
+    let easy = word(EASY + u64::from(table::easy_place(peer)) * 8) == peer;
     let (domain, session, limit) = (word(DOMAIN), word(SESSION), word(LIMIT));
     let quiet = domain >> 32 & DomainFlags::ALLOWS_NONE != 0;
     (count == word(COUNT)).then_some(Known { domain: domain as u32, session, limit, quiet, easy })
@@ -102,8 +105,8 @@ fn keep(cgroup: u64, epoch: u64, domain: u32, session: u64) -> u64 {
         put(word(cgroup, DOMAIN), u64::from(domain) | flags.0 << 32);
         put(word(cgroup, SESSION), session);
         put(word(cgroup, LIMIT), spent::limit(arena, domain));
-        for (n, place) in EASY.into_iter().enumerate() {
-            put(word(cgroup, place), easy(arena, flags, n as u32));
+        for n in 0..table::EASY as u32 {
+            put(word(cgroup, EASY + u64::from(n) * 8), easy(arena, flags, n));
         }
         put(word(cgroup, COUNT), count + 2);
         // It may have been removed and forgotten before this was written.
@@ -114,7 +117,7 @@ fn keep(cgroup: u64, epoch: u64, domain: u32, session: u64) -> u64 {
     0
 }
 
-/// The last word of one of a domain's easy peers, if there is that one and it is an IPv4 address; else that of no key.
+/// The last word of the domain's easy peer in this place, if there is one and it is an IPv4 address; else that of no key.
 #[inline(always)]
 fn easy(arena: Arena, flags: DomainFlags, n: u32) -> u64 {
     let at = (flags.0 >> DomainFlags::EASY_SHIFT) as u32;

@@ -1,6 +1,7 @@
 //! A plan from policy text to the answer of the arena.
 
 use std::path::Path;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use guard_common::abi::{Action, Verdict};
@@ -248,16 +249,16 @@ fn nobody_inside_can_pose_as_the_gateway() {
     }
 }
 
-/// Does a packet need no automaton to this address, of TCP?
-fn is_easy(plan: &Plan, cgroup: &[u8], address: &str) -> bool {
+/// Does a packet of this protocol need no automaton to this address?
+fn is_easy(plan: &Plan, cgroup: &[u8], address: &str, protocol: u8) -> bool {
     let address: std::net::SocketAddr = address.parse().unwrap();
     let port = u16::from_le_bytes(address.port().to_be_bytes());
     let key = match address.ip() {
-        std::net::IpAddr::V4(ip) => [0, 0, key::v4_word(u32::from_le_bytes(ip.octets()), 6, port)],
+        std::net::IpAddr::V4(ip) => [0, 0, key::v4_word(u32::from_le_bytes(ip.octets()), protocol, port)],
         std::net::IpAddr::V6(ip) => {
             let [high, low] =
                 [0, 8].map(|at| u64::from_le_bytes(ip.octets()[at..at + 8].try_into().unwrap()));
-            let (first, second, third) = key::v6_words(high, low, 6, port);
+            let (first, second, third) = key::v6_words(high, low, protocol, port);
             [u64::from(first) << 32, second, third]
         }
     };
@@ -276,7 +277,7 @@ fn a_gateway_is_easy_where_every_policy_lets_it_be_connected_to() {
         &named("tight", "/plain/tight/**", ""),
         &named("trial", "/plain/trial/**", "mode: shadow"),
     ]);
-    let easy = |cgroup: &str, address| is_easy(&plan, cgroup.as_bytes(), address);
+    let easy = |cgroup: &str, address| is_easy(&plan, cgroup.as_bytes(), address, 6);
     for cgroup in ["/plain/x", "/watching/x"] {
         assert!(easy(cgroup, "127.0.0.1:18080") && easy(cgroup, "[2001:db8::7]:3128"), "{cgroup}");
         for other in ["127.0.0.1:18081", "127.0.0.2:18080", "0.0.0.0:0", "[::]:0", "[2001:db8::7]:3129"] {
@@ -288,6 +289,39 @@ fn a_gateway_is_easy_where_every_policy_lets_it_be_connected_to() {
     for cgroup in ["/without/x", "/elsewhere", "/plain/tight/x", "/plain/trial/x"] {
         assert!(!easy(cgroup, "127.0.0.1:18080"), "{cgroup}");
     }
+}
+
+#[test]
+fn a_peer_that_a_rule_names_is_easy_if_it_is_one_and_a_plain_yes() {
+    let rule = |to: &str, verdict: &str| format!("    - {{ id: r, to: [\"{to}\"], verdict: {verdict} }}\n");
+    let easy = |rules: &[String], address: &str, protocol| {
+        let rules: String =
+            rules.iter().enumerate().map(|(n, rule)| rule.replace("id: r,", &format!("id: r{n},"))).collect();
+        let text = named("p", "/p/**", "escalation: {timeout: 5m}")
+            .replace("connect: {default: block}", "connect:\n  default: block\n  rules:\nRULES");
+        let text = text.replace("RULES\n", &rules);
+        is_easy(&plan(&[&text]), b"/p/x", address, protocol)
+    };
+    let dns = rule("192.0.2.7:53/udp", "allow");
+    assert!(easy(from_ref(&dns), "192.0.2.7:53", 17));
+    for (address, protocol) in [("192.0.2.7:53", 6), ("192.0.2.8:53", 17), ("192.0.2.7:54", 17)] {
+        assert!(!easy(from_ref(&dns), address, protocol), "{address}");
+    }
+    assert!(easy(&[rule("[2001:db8::7]:443/tcp", "allow")], "[2001:db8::7]:443", 6));
+    // More than one peer, or more to say.
+    for other in ["192.0.2.0/24:53/udp", "192.0.2.7:53-54/udp", "192.0.2.7:53"] {
+        assert!(!easy(&[rule(other, "allow")], "192.0.2.7:53", 17), "{other}");
+    }
+    assert!(!easy(&[rule("192.0.2.7:53/udp", "escalate")], "192.0.2.7:53", 17));
+    assert!(!easy(
+        &[dns.clone(), rule("192.0.2.7:53/udp", "block, reason: no, shadow: true")],
+        "192.0.2.7:53",
+        17
+    ));
+    // However many there are, each that is listed is one of them.
+    let many: Vec<String> = (1..=100).map(|n| rule(&format!("192.0.2.{n}:53/udp"), "allow")).collect();
+    let listed = (1..=100).filter(|n| easy(&many, &format!("192.0.2.{n}:53"), 17)).count();
+    assert!((2..=table::EASY).contains(&listed), "{listed} of {}", table::EASY);
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn connects(socket: Ptr, address: *const u8, length: u32) -> i32 {
             let answer = decide(subject, Action::Connect, Op::Connect, scratch, spelt);
             if answer == 0 {
                 // In place of whatever was agreed to before: the socket may have listened, or had another peer.
-                peer::approve(subject, sk, How::Sends, scratch);
+                peer::approve(subject, sk, How::Sends, kind, scratch);
             }
             answer
         }
@@ -149,7 +149,7 @@ fn sent(subject: Subject, sk: Ptr, message: Ptr) -> i32 {
             let answer = decide(subject, Action::Connect, Op::Send, scratch, spelt);
             if answer == 0 && kind == Kind::Udp {
                 // The packet comes by later, and is not asked about again: the answer may have used up a budget.
-                peer::approve(subject, sk, How::Sends, scratch);
+                peer::approve(subject, sk, How::Sends, kind, scratch);
             }
             if answer != 0 || kind == Kind::Udp || !connected {
                 return answer;

@@ -78,7 +78,7 @@ fn local(socket: Ptr, op: Op) -> i32 {
             let answer = decide(subject, Action::Listen, op, scratch, Spelt::Key as u64);
             // Who comes to a datagram socket is not known by its port.
             if answer == 0 && kind == Kind::Tcp {
-                approve(subject, sk, How::Accepts, scratch);
+                approve(subject, sk, How::Accepts, kind, scratch);
             }
             answer
         }

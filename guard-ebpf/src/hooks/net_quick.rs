@@ -5,7 +5,7 @@
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
 use guard_common::abi::Site;
 
-use crate::address::{self, AF_INET, AF_UNIX, Key, SOCK_STREAM};
+use crate::address::{self, AF_INET, AF_UNIX, Key, SOCK_DGRAM, SOCK_STREAM};
 use crate::kernel::{self, Ptr, at, count, load};
 use crate::maps::{CLOSED, DOWN, FOREIGN};
 use crate::packet::{self, TCP, UDP};
@@ -22,36 +22,66 @@ pub(super) fn connects(subject: Subject, sk: Ptr, address: *const u8, length: u3
     if !stream || length < 16 || CLOSED.happened() || DOWN.happened() {
         return false;
     }
-    let [front] = kernel::peek(address as u64);
-    let (named, port, to) = (front as u16, (front >> 16) as u16, (front >> 32) as u32);
+    approval::is_none(sk) && addressed(subject, sk, address as u64, TCP)
+}
+
+/// Is this an IPv4 address that everybody of the task's domain may speak with? If so, a yes is counted.
+#[inline(always)]
+fn addressed(subject: Subject, sk: Ptr, address: u64, protocol: u8) -> bool {
+    let [front] = kernel::peek(address);
+    let (family, port, to) = (front as u16, (front >> 16) as u16, (front >> 32) as u32);
     // The wildcard means another address.
-    if named != AF_INET || to == 0 {
-        return false;
-    }
-    let peer = Key::v4(to, TCP, port).0[2];
-    let Some(known) = whose::is_known(subject::cgroup_id(address::cgroup(sk)), peer) else { return false };
-    let own = known.domain == subject.domain && known.session == subject.session;
-    let passes = own && known.quiet && known.easy && approval::is_none(sk);
+    let passes = family == AF_INET && to != 0 && everybody_may(subject, sk, Key::v4(to, protocol, port).0[2]);
     if passes {
         count(Site::Allowed);
     }
     passes
 }
 
-/// Does a task send on a socket to whom it was agreed to, as things are? Not where a session has nothing left.
+/// Is the peer one that everybody of the task's domain may speak with, without a word, and the socket its own? `peer` is the
+/// last word of an IPv4 address's key.
+#[inline(always)]
+fn everybody_may(subject: Subject, sk: Ptr, peer: u64) -> bool {
+    let Some(known) = whose::is_known(subject::cgroup_id(address::cgroup(sk)), peer) else { return false };
+    known.domain == subject.domain && known.session == subject.session && known.quiet && known.easy
+}
+
+/// Does a task send on a socket to whom it was agreed to, as things are, or a datagram to where everybody of its domain may?
+/// Not where a session has nothing left.
 #[inline(always)]
 pub(super) fn sends(subject: Subject, sk: Ptr, message: Ptr) -> bool {
     let family: u16 = load(sk, at!(SOCK_FAMILY));
     if family == AF_UNIX {
         return !subject.boxed;
     }
-    if family != AF_INET || load::<u64, _, _>(message, at!(MESSAGE_NAME)) != 0 || CLOSED.happened() {
+    if family != AF_INET || CLOSED.happened() {
         return false;
     }
-    let approved = approval::find(sk);
-    let (protocol, port): (u16, u16) = (load(sk, at!(SOCK_PROTOCOL)), load(sk, at!(SOCK_PEER_PORT)));
-    let peer = Key::v4(load(sk, at!(SOCK_PEER_V4)), protocol as u8, port);
-    approval::holds(approved) && approval::covers(approved, subject.domain, peer)
+    let protocol: u16 = load(sk, at!(SOCK_PROTOCOL));
+    // Raw sockets can have its number too.
+    let datagram = protocol == u16::from(UDP) && load::<u16, _, _>(sk, at!(SOCK_TYPE)) == SOCK_DGRAM;
+    let name: u64 = load(message, at!(MESSAGE_NAME));
+    let known = approval::has_storage(sk);
+    if name != 0 {
+        return datagram && !known && sends_to(subject, sk, message, name);
+    }
+    let peer = Key::v4(load(sk, at!(SOCK_PEER_V4)), protocol as u8, load(sk, at!(SOCK_PEER_PORT)));
+    if known {
+        let approved = approval::find(sk);
+        return approval::holds(approved) && approval::covers(approved, subject.domain, peer);
+    }
+    datagram && everybody_may(subject, sk, peer.0[2])
+}
+
+/// The same of a datagram that is addressed by itself.
+#[inline(always)]
+fn sends_to(subject: Subject, sk: Ptr, message: Ptr, name: u64) -> bool {
+    if load::<u32, _, _>(message, at!(MESSAGE_NAME_LENGTH)) < 16
+        || load::<u64, _, _>(message, at!(MESSAGE_CONTROL_LENGTH)) != 0
+    {
+        return false;
+    }
+    addressed(subject, sk, name, UDP)
 }
 
 #[inline(always)]
@@ -61,12 +91,12 @@ pub(super) fn passes(skb: *const __sk_buff, sk: *const bpf_sock, cgroup: u64) ->
     if protocol != TCP && protocol != UDP {
         return false;
     }
-    // Most streams go where everybody may, of which nothing is kept; what was agreed to for others is in no other name than
+    // Most go where everybody may, of which nothing need be kept; what was agreed to for others is in no other name than
     // their cgroup's.
-    let kept = protocol != TCP || FOREIGN.happened();
+    let kept = !known.easy || FOREIGN.happened();
     let approved = if kept { approval::find(sk.cast::<u8>()) } else { core::ptr::null_mut() };
     let session = match approval::made_for(approved) {
-        None if protocol == TCP && known.easy && !packet::listens(sk) => known.session,
+        None if known.easy && !(protocol == TCP && packet::listens(sk)) => known.session,
         // A sandbox has limits of its own.
         Some((domain, session))
             if domain == known.domain && approval::holds(approved) && approval::names(approved, to) =>

@@ -78,15 +78,17 @@ pub(super) fn beside(arena: Arena, case: u64, session: u64, key: Key) -> u64 {
 
 /// Remembers that the socket may send to the key in the scratch space, or accept. Not where nothing has been remembered
 /// and everybody would come to the same answer without: the packets of a socket of the session's own cgroup are
-/// judged by that cgroup's domain, and an easy peer is as quickly found there.
+/// judged by that cgroup's domain, and an easy peer is as quickly found there. Datagrams pass at first sight only
+/// where yeses are not told of.
 #[inline(always)]
-pub(super) fn approve(subject: Subject, sk: Ptr, how: How, scratch: *mut Scratch) {
+pub(super) fn approve(subject: Subject, sk: Ptr, how: How, kind: Kind, scratch: *mut Scratch) {
     if let (Some(arena), false) = (Arena::live(), scratch.is_null()) {
         let key = Key::kept(scratch);
         let inside = made_inside(subject, sk);
         if how == How::Sends
             && inside
             && table::is_easy(&arena, subject.domain, key.0)
+            && (kind == Kind::Tcp || arena.flags(subject.domain).has(DomainFlags::ALLOWS_NONE))
             && approval::find(sk).is_null()
         {
             return;
@@ -145,7 +147,7 @@ pub(super) fn send(subject: Subject, sk: Ptr, kind: Kind) -> i32 {
     let paid = if approval::knew(approved, subject.domain, peer) { PAID } else { 0 };
     let answer = answer(subject, pack(subject, action, Op::Send) | paid, scratch, Spelt::Key as u64);
     if answer == 0 {
-        approve(subject, sk, how, scratch);
+        approve(subject, sk, how, kind, scratch);
     }
     answer
 }

@@ -55,6 +55,18 @@ pub(super) fn target(fragments: &mut Fragments, target: &NetTarget, next: Fragme
     }
 }
 
+/// The one peer that a target means, if it means no more: one address, one port, one protocol.
+pub(super) fn exact(target: &NetTarget) -> Option<(SocketAddr, Proto)> {
+    let AddrSet::Net(Cidr { addr, prefix }) = target.addr else { return None };
+    let whole = if addr.is_ipv4() { 32 } else { 128 };
+    match *target.ports {
+        [PortRange { first, last }] if first == last && prefix == whole && target.proto != Proto::Any => {
+            Some((SocketAddr::new(addr, first), target.proto))
+        }
+        _ => None,
+    }
+}
+
 /// The local ports of one target at any local address, then `next`.
 pub(super) fn ports(fragments: &mut Fragments, target: &PortTarget, next: FragmentId) -> FragmentId {
     let tail = tail(fragments, target.proto, &target.ports, next);

@@ -307,24 +307,33 @@ impl Builder {
         }
     }
 
-    /// Lists the domain's gateways that the automata say yes to without more ado.
+    /// Lists the domain's gateways, and peers that rules name, that the automata say yes to without more ado.
     fn list_easy(&self, plan: &Domain, tables: &Tables, arena: &mut [u64]) {
         let Some(&(_, row)) = tables.easy.iter().find(|(id, _)| *id == plan.id) else { return };
-        let gateways = plan.units.iter().flat_map(|&unit| self.units[unit as usize].gateway());
-        let gateways: BTreeSet<SocketAddr> = gateways.map(|gateway| gateway.value).collect();
-        let keys = gateways.into_iter().map(|gateway| address::key(gateway, Proto::Tcp));
-        let easy = keys.filter(|key| {
-            let decision = decide(&*arena, plan.id, Action::Connect, key, None);
-            decision.verdict() == Verdict::Allow && !decision.needs_args && decision.shadow.is_none()
-        });
-        let easy: Vec<_> = easy.take(table::EASY).map(|key| words_of(&key)).collect();
-        if easy.is_empty() {
-            return;
+        let units = || plan.units.iter().map(|&unit| &self.units[unit as usize]);
+        let gateways: BTreeSet<SocketAddr> =
+            units().flat_map(Unit::gateway).map(|gateway| gateway.value).collect();
+        let gateways = gateways.into_iter().map(|gateway| (gateway, Proto::Tcp));
+        let rules = units().flat_map(|unit| unit.rules(Action::Connect));
+        let named = rules.flat_map(|rule| &rule.to).filter_map(address::exact).take(EASY_TRIED);
+        let mut listed = false;
+        for (peer, proto) in gateways.chain(named) {
+            let key = address::key(peer, proto);
+            let words = words_of(&key);
+            let at = row + table::easy_place(words[table::KEY_WORDS - 1]) as usize * table::KEY_WORDS;
+            // Who came first stays.
+            if arena[at..at + table::KEY_WORDS].iter().any(|&word| word != 0) {
+                continue;
+            }
+            let decision = decide(&*arena, plan.id, Action::Connect, &key, None);
+            if decision.verdict() == Verdict::Allow && !decision.needs_args && decision.shadow.is_none() {
+                arena[at..at + table::KEY_WORDS].copy_from_slice(&words);
+                listed = true;
+            }
         }
-        arena[table::domain_at(plan.id) as usize + domain::FLAGS as usize] |=
-            (row as u64) << DomainFlags::EASY_SHIFT;
-        for (to, word) in arena[row..].iter_mut().zip(easy.into_iter().flatten()) {
-            *to = word;
+        if listed {
+            arena[table::domain_at(plan.id) as usize + domain::FLAGS as usize] |=
+                (row as u64) << DomainFlags::EASY_SHIFT;
         }
     }
 
@@ -363,6 +372,9 @@ impl Builder {
         facts
     }
 }
+
+/// Peers that rules name and that are tried for a place in the list: each costs a decision for each domain.
+const EASY_TRIED: usize = 64;
 
 /// A key as the words that the kernel compares: zeroes in front.
 fn words_of(key: &[u8]) -> [u64; table::KEY_WORDS] {

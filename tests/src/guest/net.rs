@@ -1,6 +1,7 @@
 //! The network: nothing leaves but through the gateway, nothing comes in but by a port that is open, and what an
 //! agent needs between its own tasks works.
 
+mod flips;
 mod limits;
 mod listen;
 mod options;
@@ -73,6 +74,11 @@ pub(super) const TESTS: &[Test] = &[
     Test::new(
         "what is queued goes by the policies of its time",
         queued::what_is_queued_goes_by_the_policies_of_its_time,
+    )
+    .within(180),
+    Test::new(
+        "what was agreed to in the moment of a change does not outlive it",
+        flips::what_was_agreed_to_in_the_moment_of_a_change_does_not_outlive_it,
     )
     .within(180),
     Test::new("a budget survives reload and restart", limits::the_count_survives_reload_and_restart)
