@@ -2,7 +2,7 @@
 //!
 //! Order of the data's way: `glob` and `address` (what a rule speaks of, as fragments) with [`baseline`] (what
 //! no policy opens) → `section` (the rules of one action, one automaton) → `unit` (a policy or profile) →
-//! `cgroups` and `domains` (what is joined where) → [`plan`] (the arena's words). [`explain`] asks the plan
+//! `cgroups` and `domains` (what is joined where) → [`plan`] (the arena's words, with `easy`). [`explain`] asks the plan
 //! what the kernel will ask it.
 
 mod address;
@@ -10,6 +10,7 @@ mod automaton;
 pub mod baseline;
 mod cgroups;
 mod domains;
+mod easy;
 pub mod explain;
 mod glob;
 mod ids;

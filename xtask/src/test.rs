@@ -2,6 +2,7 @@
 
 mod guests;
 mod host;
+mod lines;
 mod report;
 mod self_tests;
 

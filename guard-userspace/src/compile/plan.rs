@@ -1,25 +1,21 @@
 //! Everything the kernel is told, and everything the daemon needs to render what the kernel says.
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use guard_common::abi::{Action, CAPS_KEPT, Verdict};
-use guard_common::decide::decide;
+use guard_common::abi::CAPS_KEPT;
 use guard_common::limits::{ARENA_WORDS, DOMAINS, POLICIES_PER_DOMAIN};
 use guard_common::table::{self, DomainFlags, domain};
 use sha2::{Digest, Sha256};
 
-use super::address;
 use super::automaton::{Full, Memo, Packer};
 use super::cgroups::{Cgroups, UNIONS_TRIED};
 use super::domains::{self, Domain, Domains, Warning};
 use super::joins::Joins;
 use super::section::Naming;
 use super::unit::{Answers, Unit};
-use super::{Error, IdMap};
-use crate::policy::model::{AuditAllows, AuditArgv, OnLoss, Opened, Policy, Proto, SECTIONS};
+use super::{Error, IdMap, easy};
+use crate::policy::model::{AuditAllows, AuditArgv, OnLoss, Opened, Policy, SECTIONS};
 
 /// The exact contents of the policy map, and what they mean.
 #[derive(Clone)]
@@ -205,7 +201,8 @@ impl Builder {
         for domain in &self.domains.list {
             self.describe(domain, &starts, &tables, &mut arena);
             if !domain.left {
-                self.list_easy(domain, &tables, &mut arena);
+                let units = domain.units.iter().map(|&unit| &self.units[unit as usize]);
+                easy::list(domain.id, units, tables.easy_of(domain.id), &mut arena);
             }
         }
         let mut domains = self.domains.list.clone();
@@ -307,36 +304,6 @@ impl Builder {
         }
     }
 
-    /// Lists the domain's gateways, and peers that rules name, that the automata say yes to without more ado.
-    fn list_easy(&self, plan: &Domain, tables: &Tables, arena: &mut [u64]) {
-        let Some(&(_, row)) = tables.easy.iter().find(|(id, _)| *id == plan.id) else { return };
-        let units = || plan.units.iter().map(|&unit| &self.units[unit as usize]);
-        let gateways: BTreeSet<SocketAddr> =
-            units().flat_map(Unit::gateway).map(|gateway| gateway.value).collect();
-        let gateways = gateways.into_iter().map(|gateway| (gateway, Proto::Tcp));
-        let rules = units().flat_map(|unit| unit.rules(Action::Connect));
-        let named = rules.flat_map(|rule| &rule.to).filter_map(address::exact).take(EASY_TRIED);
-        let mut listed = false;
-        for (peer, proto) in gateways.chain(named) {
-            let key = address::key(peer, proto);
-            let words = words_of(&key);
-            let at = row + table::easy_place(words[table::KEY_WORDS - 1]) as usize * table::KEY_WORDS;
-            // Who came first stays.
-            if arena[at..at + table::KEY_WORDS].iter().any(|&word| word != 0) {
-                continue;
-            }
-            let decision = decide(&*arena, plan.id, Action::Connect, &key, None);
-            if decision.verdict() == Verdict::Allow && !decision.needs_args && decision.shadow.is_none() {
-                arena[at..at + table::KEY_WORDS].copy_from_slice(&words);
-                listed = true;
-            }
-        }
-        if listed {
-            arena[table::domain_at(plan.id) as usize + domain::FLAGS as usize] |=
-                (row as u64) << DomainFlags::EASY_SHIFT;
-        }
-    }
-
     fn facts(&self, plan: &Domain) -> Facts {
         let joined = plan.units.iter().map(|&unit| &self.units[unit as usize]);
         let active: Vec<&Unit> = joined.filter(|unit| !unit.candidate).collect();
@@ -373,21 +340,6 @@ impl Builder {
     }
 }
 
-/// Peers that rules name and that are tried for a place in the list: each costs a decision for each domain.
-const EASY_TRIED: usize = 64;
-
-/// A key as the words that the kernel compares: zeroes in front.
-fn words_of(key: &[u8]) -> [u64; table::KEY_WORDS] {
-    let mut bytes = [0; table::KEY_WORDS * 8];
-    let from = bytes.len() - key.len();
-    bytes[from..].copy_from_slice(key);
-    let mut words = [0; table::KEY_WORDS];
-    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
-        *word = u64::from_le_bytes(*bytes);
-    }
-    words
-}
-
 /// Where the rows of each unit, and of each unit in each domain, begin.
 #[derive(Debug, Default)]
 struct Tables {
@@ -395,6 +347,13 @@ struct Tables {
     profiles: Vec<(u32, Vec<u64>)>,
     /// By domain.
     easy: Vec<(u32, usize)>,
+}
+
+impl Tables {
+    /// Where the domain's easy peers are listed.
+    fn easy_of(&self, domain: u32) -> Option<usize> {
+        self.easy.iter().find(|(id, _)| *id == domain).map(|&(_, row)| row)
+    }
 }
 
 #[derive(Debug)]
