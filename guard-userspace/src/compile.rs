@@ -91,7 +91,9 @@ impl Compiler {
     ) -> Result<Plan, Error> {
         let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
         memo.begin();
-        plan::Builder::loaded(policies, previous, generation)?.finish(&mut memo)
+        let plan = plan::Builder::loaded(policies, previous, generation)?.finish(&mut memo)?;
+        memo.end();
+        Ok(plan)
     }
 }
 

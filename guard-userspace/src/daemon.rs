@@ -357,9 +357,7 @@ impl Daemon {
                     }
                     told_ftrace = silenced;
                     // What the ring holds first, or a session would end before its last records.
-                    if reader.account(&self.kernel, &self.plan)? {
-                        reader.end_sessions(&self.kernel);
-                    }
+                    reader.account(&self.kernel, &self.plan)?;
                     let gateways = self.gateways.states();
                     let (refused, decider) = (self.refused.is_some(), self.deciding.counts());
                     reader.publish(&self.kernel, &self.plan, refused, decider, &gateways);

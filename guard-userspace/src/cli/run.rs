@@ -78,7 +78,7 @@ impl Args {
         match started {
             Ok(_) => {}
             // A daemon that dies in this moment may have done what was asked: the next one knows the session.
-            Err(ControlError::Io(_)) if arrives(&child, &name) => {}
+            Err(ControlError::Io(_)) if arrives(&mut child, &name) => {}
             Err(refused) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -107,11 +107,12 @@ impl Args {
     }
 }
 
-/// Whether the session's first process comes to its cgroup, though nobody says so any more.
-fn arrives(child: &Child, session: &str) -> bool {
+/// Whether the session's first process comes to its cgroup, though nobody says so any more. One that has ended has been
+/// there, or says by its status that it has not.
+fn arrives(child: &mut Child, session: &str) -> bool {
     let deadline = Instant::now() + ARRIVAL;
     let process = child.id().to_string();
-    while !enter::is_in(&process, session).unwrap_or(false) {
+    while !enter::is_in(&process, session).unwrap_or(false) && matches!(child.try_wait(), Ok(None)) {
         if Instant::now() >= deadline {
             return false;
         }

@@ -14,7 +14,9 @@ use crate::policy::model::Proto;
 /// Peers that rules name and that are tried for a place in the list: each costs a decision for each domain.
 const TRIED: usize = 64;
 
-/// Lists in `row` the domain's gateways, and peers that rules name, that the automata say yes to without more ado.
+/// Lists in `row` the domain's gateways, and peers of IPv4 datagrams that rules name, that the automata say yes to without
+/// more ado. Not those of streams: nothing would be kept for their sockets, and by what is kept their packets are known and
+/// counted when the cgroup has gone. Nor those of IPv6, which packets do not look for.
 pub(super) fn list<'a>(
     id: u32,
     units: impl Iterator<Item = &'a Unit> + Clone,
@@ -26,7 +28,8 @@ pub(super) fn list<'a>(
         units.clone().flat_map(Unit::gateway).map(|gateway| gateway.value).collect();
     let gateways = gateways.into_iter().map(|gateway| (gateway, Proto::Tcp));
     let rules = units.flat_map(|unit| unit.rules(Action::Connect));
-    let named = rules.flat_map(|rule| &rule.to).filter_map(address::exact).take(TRIED);
+    let named = rules.flat_map(|rule| &rule.to).filter_map(address::exact);
+    let named = named.filter(|(peer, proto)| peer.is_ipv4() && *proto == Proto::Udp).take(TRIED);
     let mut listed = false;
     for (peer, proto) in gateways.chain(named) {
         let key = address::key(peer, proto);

@@ -43,6 +43,16 @@ const GATHER: Duration = Duration::from_millis(2);
 /// Ranks of verdicts, and 0 for none.
 pub(super) const VERDICTS: usize = 6;
 
+/// What is to be said once everything has been taken that was in the ring at a moment.
+struct Owed {
+    /// How many events each CPU had sent.
+    sent: Vec<u64>,
+    /// The sessions whose cgroup nobody was in.
+    left: Vec<u64>,
+    /// Turns after which that is so for sure.
+    turns: usize,
+}
+
 /// The ring, and where its events go.
 pub struct Reader {
     /// The ring's descriptor once more: the ring itself is not one that tokio can wait on.
@@ -61,6 +71,7 @@ pub struct Reader {
     busy: bool,
     /// It did not come to the end of the ring.
     more: bool,
+    owed: Option<Owed>,
     /// By session: how many decisions came, by verdict's rank.
     pub(super) counts: FastMap<u64, [u64; VERDICTS]>,
     /// What agents may ask about.
@@ -131,6 +142,7 @@ impl Reader {
             dirty: false,
             busy: false,
             more: false,
+            owed: None,
             counts: FastMap::default(),
             why: Memory::new(began),
             refused: None,
@@ -192,6 +204,9 @@ impl Reader {
         }
         let written = self.pending.is_empty() || self.write();
         self.more = written && !end;
+        if let Some(owed) = &mut self.owed {
+            owed.turns = if end { 0 } else { owed.turns.saturating_sub(1) };
+        }
         self.busy = taken > 1;
         if self.pending.is_empty() {
             self.messages.drain(..).for_each(|message| self.sinks.tell(&message));
@@ -214,16 +229,22 @@ impl Reader {
         Ok(())
     }
 
-    /// Takes some events, and if that was everything looks for what was lost last: nothing comes behind it that would show the
-    /// gap. For every second or so.
-    pub(super) fn account(&mut self, kernel: &Kernel, plan: &Plan) -> Result<bool, DaemonError> {
-        // First the numbers, then the ring: what has a number by then is in the ring, or nearly.
-        let sent = kernel.sent().map_err(doing("read how many events were sent"))?;
-        let whole = self.drain(plan)? && self.pending.is_empty() && self.refused.is_none();
-        if whole {
-            self.scribe.sent(&sent);
+    /// Looks for what was lost last, as nothing comes behind it that would show the gap, and ends the sessions whose last task
+    /// has gone. For every second or so. Both wait until what was in the ring by then has been taken, which while an agent
+    /// fills it are some turns.
+    pub(super) fn account(&mut self, kernel: &Kernel, plan: &Plan) -> Result<(), DaemonError> {
+        if self.owed.is_none() {
+            // First the numbers, then the ring: what has a number by then is in the ring, or nearly.
+            let sent = kernel.sent().map_err(doing("read how many events were sent"))?;
+            self.owed = Some(Owed { sent, left: self.empty_sessions(), turns: WHOLE });
         }
-        Ok(whole)
+        self.drain(plan)?;
+        let clear = self.pending.is_empty() && self.refused.is_none();
+        if let Some(owed) = self.owed.take_if(|owed| clear && owed.turns == 0) {
+            self.scribe.sent(&owed.sent);
+            self.end_sessions(kernel, &owed.left);
+        }
+        Ok(())
     }
 
     /// Which policies decide from here on.
@@ -245,14 +266,20 @@ impl Reader {
         )
     }
 
-    /// Ends the sessions whose last task has gone: nobody is in the cgroup, and no labelled task has left it. For
-    /// every second or so.
-    pub(super) fn end_sessions(&mut self, kernel: &Kernel) {
-        let live: Vec<u64> = self.scribe.sessions().keys().copied().collect();
+    /// The sessions whose cgroup nobody is in.
+    fn empty_sessions(&mut self) -> Vec<u64> {
+        let mut live: Vec<u64> = self.scribe.sessions().keys().copied().collect();
+        live.retain(|session| self.scribe.directory(*session).as_deref().and_then(populated) != Some(true));
+        live
+    }
+
+    /// Ends those of these sessions whose last task has gone: nobody is in the cgroup, and no labelled task has left it.
+    fn end_sessions(&mut self, kernel: &Kernel, left: &[u64]) {
         let mut strays = None;
-        for session in live {
+        for &session in left {
             let directory = self.scribe.directory(session);
-            if directory.as_deref().and_then(populated) == Some(true) {
+            let known = self.scribe.sessions().contains_key(&session);
+            if !known || directory.as_deref().and_then(populated) == Some(true) {
                 continue;
             }
             // Asked once for all: it is a look at every process of the host.

@@ -18,11 +18,16 @@ pub(in crate::compile) struct Memo {
 }
 
 impl Memo {
-    /// A compilation begins: what the one before it had no use for is forgotten.
+    /// A compilation begins.
     pub(in crate::compile) fn begin(&mut self) {
-        let before = self.turn;
-        self.known.retain(|_, (_, used)| *used == before);
         self.turn += 1;
+    }
+
+    /// It came to its end: what it had no use for is forgotten. One that fails forgets nothing, because the next one will be
+    /// much like the one before.
+    pub(in crate::compile) fn end(&mut self) {
+        let now = self.turn;
+        self.known.retain(|_, (_, used)| *used == now);
     }
 
     /// The automaton whose states are labelled with the join of the groups' answers.
@@ -91,10 +96,13 @@ mod tests {
         let first = built(&mut memo, b"/a");
         assert!(Arc::ptr_eq(&first, &built(&mut memo, b"/a")));
         assert_ne!(first, built(&mut memo, b"/b"));
+        memo.end();
         memo.begin();
-        assert!(Arc::ptr_eq(&first, &built(&mut memo, b"/a")));
         memo.begin();
+        assert!(Arc::ptr_eq(&first, &built(&mut memo, b"/a")), "one that fails forgets");
+        memo.end();
         memo.begin();
+        memo.end();
         let again = built(&mut memo, b"/a");
         assert!(!Arc::ptr_eq(&first, &again));
         assert_eq!(first, again);

@@ -53,6 +53,10 @@ impl Daemon {
         let mut facts = self.facts(&new);
         facts.extend(asked(peer));
         reader.note("run", facts);
+        // What follows lives on if this daemon does not: first who asked for it.
+        if let Err(error) = reader.drain(&self.plan) {
+            return Err(Refusal::Failed(format!("write down who asks: {}", super::super::chain(&error))));
+        }
         self.sessions.expected.push(new);
         self.sessions.write();
         self.place(run, &cgroup).map_err(|error| {
