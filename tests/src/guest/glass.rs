@@ -8,13 +8,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill as signal};
+use nix::sys::wait::{WaitStatus, waitpid};
 use serde_json::Value;
 
 use super::agent::{End, REFUSED, Who, enter, inside};
 use super::ground::{At, Kind};
 use super::sessions::session;
 use super::stage::{Cgroup, POLICIES, RUN, Stage};
-use super::{Test, written};
+use super::{Test, sys, written};
 
 pub(super) const TESTS: &[Test] = &[
     Test::new("a session of five hundred tasks that fork is frozen, goes on and is killed whole", whole)
@@ -152,41 +154,41 @@ fn whole() -> Result<()> {
 
 /// Processes that do nothing but what is refused: more than there are processors, so that the daemon has less than they.
 const FLOODERS: usize = 6;
+/// After which they end by themselves, and the test has failed.
+const FLOOD: Duration = Duration::from_secs(150);
 
 fn flooding() -> Result<()> {
     let stage = Stage::set()?;
     let cgroup = stage.cgroup("box")?;
     let at = At::fresh(Kind::Shut, Who::Root)?;
     let flood = || {
-        inside(cgroup.path(), Who::Root, || {
-            loop {
-                let _ = fs::write(at.file(), "after\n");
-            }
-        })
-    };
-    let (killed, ends) = thread::scope(|scope| {
-        let flooders: Vec<_> = (0..FLOODERS).map(|_| scope.spawn(flood)).collect();
-        let killed = (|| {
-            // Until the ring is full, or would be.
-            thread::sleep(Duration::from_secs(3));
-            let begun = Instant::now();
-            let found = session(&cgroup.name())?.context("the session is not known")?;
-            let id = found["session"].as_str().context("no name")?;
-            let killed = guard(&["kill", id, "--note", "glass 4"])?;
-            ensure!(killed.status.success(), "kill: {}", String::from_utf8_lossy(&killed.stderr));
-            Ok(begun.elapsed())
-        })();
-        if killed.is_err() {
-            fs::write(cgroup.path().join("cgroup.kill"), "1")?;
+        let begun = Instant::now();
+        while begun.elapsed() < FLOOD {
+            let _ = fs::write(at.file(), "after\n");
         }
-        let ends: Vec<_> = flooders.into_iter().map(|flooder| flooder.join()).collect();
-        anyhow::Ok((killed, ends))
-    })?;
-    println!("asked for and killed within {:?}", killed?);
-    for end in ends {
-        let end = end.map_err(|_| anyhow::anyhow!("a flooder panicked"))??;
-        ensure!(end == End::Killed(libc::SIGKILL), "a flooder ended with {end:?}");
+        0
+    };
+    let flooders = (0..FLOODERS).map(|_| sys::spawn(flood)).collect::<std::io::Result<Vec<_>>>()?;
+    let killed = flooders.iter().try_for_each(|flooder| enter(cgroup.path(), *flooder)).and_then(|()| {
+        // Until the ring is full, or would be.
+        thread::sleep(Duration::from_secs(3));
+        let begun = Instant::now();
+        let found = session(&cgroup.name())?.context("the session is not known")?;
+        let id = found["session"].as_str().context("no name")?;
+        let killed = guard(&["kill", id, "--note", "glass 4"])?;
+        ensure!(killed.status.success(), "kill: {}", String::from_utf8_lossy(&killed.stderr));
+        Ok(begun.elapsed())
+    });
+    if killed.is_err() {
+        for flooder in &flooders {
+            let _ = signal(*flooder, Signal::SIGKILL);
+        }
     }
+    for flooder in flooders {
+        let end = waitpid(flooder, None)?;
+        ensure!(matches!(end, WaitStatus::Signaled(_, Signal::SIGKILL, _)), "a flooder ended with {end:?}");
+    }
+    println!("asked for and killed within {:?}", killed?);
     // What comes next counts what is lost from here on.
     let mut before = 0;
     until("the log is at rest", || {

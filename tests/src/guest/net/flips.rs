@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use guard_userspace::control::{Client, Greeting, Request};
+use nix::sys::wait::{WaitStatus, waitpid};
 
-use super::super::agent::{End, Who, inside};
+use super::super::agent::enter;
 use super::super::stage::{POLICIES, RUN, Stage};
+use super::super::sys;
 use super::world::{SECRET, World, connect, dns, send_bytes, socket};
 
 /// Lets the datagrams out by one of these rules, or none.
@@ -84,9 +86,9 @@ pub(super) fn what_was_agreed_to_in_the_moment_of_a_change_does_not_outlive_it()
     set(RULES[0])?;
     let cgroup = stage.cgroup("flips")?;
     let _ = fs::remove_file(STOP);
-    let outcome = thread::scope(|scope| {
-        let agent = scope.spawn(|| inside(cgroup.path(), Who::Root, agent));
-        let flipped = (0..FLIPS).try_for_each(|flip| -> Result<()> {
+    let agent = sys::spawn(|| i32::from(agent().is_err()))?;
+    let outcome = enter(cgroup.path(), agent).and_then(|()| {
+        (0..FLIPS).try_for_each(|flip| -> Result<()> {
             set(RULES[1 + flip % 2])?;
             thread::sleep(Duration::from_millis(60));
             let control = world.seen()?.secrets;
@@ -96,14 +98,14 @@ pub(super) fn what_was_agreed_to_in_the_moment_of_a_change_does_not_outlive_it()
             let after = world.seen()?.secrets;
             ensure!(after == 0, "{after} packets went on after {} was gone", RULES[1 + flip % 2].trim());
             Ok(())
-        });
-        fs::write(STOP, "")?;
-        let end = agent.join().map_err(|_| anyhow::anyhow!("the agent's thread panicked"))?;
-        flipped.and(end)
+        })
     });
+    fs::write(STOP, "")?;
+    let end = waitpid(agent, None)?;
     fs::remove_file(STOP).context("let the next one begin")?;
     fs::remove_file(&file)?;
     stage.reload()?;
-    ensure!(outcome? == End::Did, "the agent did not come to its end");
+    outcome?;
+    ensure!(matches!(end, WaitStatus::Exited(_, 0)), "the agent ended with {end:?}");
     Ok(())
 }
