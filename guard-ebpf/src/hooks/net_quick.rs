@@ -84,6 +84,7 @@ fn sends_to(subject: Subject, sk: Ptr, message: Ptr, name: u64) -> bool {
     addressed(subject, sk, name, UDP)
 }
 
+/// Does a packet of a governed cgroup go to where everybody of its domain may, or to whom it was agreed to for its socket?
 #[inline(always)]
 pub(super) fn passes(skb: *const __sk_buff, sk: *const bpf_sock, cgroup: u64) -> bool {
     let Some((protocol, to)) = packet::plain(skb) else { return false };

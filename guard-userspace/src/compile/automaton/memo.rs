@@ -10,7 +10,7 @@ use super::{Budget, Dfa, Labels, Language, Overflow};
 
 type Outcome = Result<Arc<Dfa>, Overflow>;
 
-/// What was built from which language, in this compilation or the one before.
+/// What was built from which language since the last compilation that came to its end, or in it.
 #[derive(Debug, Default)]
 pub(in crate::compile) struct Memo {
     known: Map<[u8; 32], (Outcome, u64)>,
