@@ -32,7 +32,7 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// Below what the shipped policy for coding agents governs.
 pub(crate) const DOMAIN: &str = "/sys/fs/cgroup/agents.slice/coding.slice/bench";
 /// Below what none does.
-pub(crate) const OUTSIDE: &str = "/sys/fs/cgroup/other.slice/bench";
+pub(crate) const OUTSIDE: &str = "/sys/fs/cgroup/other.slice/coding.slice/bench";
 const NOTES: &str = "/run/guard-bench";
 
 /// The sockets that the measured task talks to, held by a task outside.
