@@ -28,4 +28,5 @@ pub use install::{Arenas, InstallError};
 pub(crate) use load::forget_object;
 pub use load::{HookState, Kernel, LoadError, build_id, facts, fitness, probe, refuse_old_kernels};
 pub use pins::Pins;
+pub use symbols::ways_agree as symbols_agree;
 pub use why::WhyMarks;

@@ -2,13 +2,15 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const MAP_CREATE: libc::c_long = 0;
+const PROG_LOAD: libc::c_long = 5;
+const PROG_TEST_RUN: libc::c_long = 10;
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
@@ -229,6 +231,27 @@ fn path_string(path: &Path) -> io::Result<CString> {
 pub(crate) fn link_cgroup(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, kind: u32) -> io::Result<OwnedFd> {
     // SAFETY: no address in the attribute.
     Ok(owned(unsafe { Attr::new().fd(0, program).fd(4, cgroup).u32(8, kind).call(LINK_CREATE)? }))
+}
+
+/// Loads a program that is asked for by hand (`BPF_PROG_TYPE_SYSCALL`), runs it once, and lets it go. It reads and writes
+/// `context`.
+pub(crate) fn run(instructions: &[u64], context: &mut [u64]) -> io::Result<()> {
+    const KIND: u32 = 31;
+    const SLEEPABLE: u32 = 1 << 4;
+    let count = u32::try_from(instructions.len()).map_err(io::Error::other)?;
+    let mut attr = Attr::new()
+        .u32(0, KIND)
+        .u32(4, count)
+        .address(8, instructions.as_ptr())
+        .address(16, c"GPL".as_ptr())
+        .u32(44, SLEEPABLE);
+    // SAFETY: the instructions are as many as said and outlive the call, as the licence does.
+    let program = owned(unsafe { attr.call(PROG_LOAD)? });
+    let bytes = u32::try_from(size_of_val(context)).map_err(io::Error::other)?;
+    let mut attr = Attr::new().fd(0, program.as_fd()).u32(40, bytes).address(48, context.as_mut_ptr());
+    // SAFETY: the context is as long as said, mutable, and outlives the call.
+    unsafe { attr.call(PROG_TEST_RUN)? };
+    Ok(())
 }
 
 /// Pins a map, program or link.

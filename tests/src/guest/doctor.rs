@@ -8,8 +8,10 @@ use serde_json::Value;
 
 use super::Test;
 
-pub(super) const TESTS: &[Test] =
-    &[Test::new("doctor mends what is safe when it is told to, and nothing else", mends).within(60)];
+pub(super) const TESTS: &[Test] = &[
+    Test::new("doctor mends what is safe when it is told to, and nothing else", mends).within(60),
+    Test::new("a program finds the kernel's symbols where its list has them", symbols).within(60),
+];
 
 const UNPRIVILEGED: &str = "/proc/sys/kernel/unprivileged_bpf_disabled";
 const ADDRESSES: &str = "/proc/sys/kernel/kptr_restrict";
@@ -25,6 +27,11 @@ fn health<'a>(answer: &'a Value, what: &str) -> &'a str {
     let findings = answer["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
     let found = findings.iter().find(|finding| finding["what"] == what);
     found.and_then(|finding| finding["health"].as_str()).unwrap_or("not looked at")
+}
+
+fn symbols() -> Result<()> {
+    ensure!(guard_userspace::kernel::symbols_agree()?, "the program and /proc/kallsyms do not agree");
+    Ok(())
 }
 
 fn mends() -> Result<()> {
