@@ -11,4 +11,5 @@ pub mod decide;
 pub mod digest;
 pub mod key;
 pub mod limits;
+pub mod nuls;
 pub mod table;

@@ -62,6 +62,8 @@ pub(crate) struct Scratch {
     pub(crate) shown: u64,
     /// Of an exec: 1 for the file itself, 2 for its interpreter.
     pub(crate) level: u64,
+    /// Of an exec: 1 once there is something about it in `EXECS`.
+    pub(crate) pends: u64,
     /// See `confine`.
     pub(crate) births: u64,
     pub(crate) born_in: u64,

@@ -75,11 +75,7 @@ fn identify(task: Ptr, loads: Ptr, leader: impl FnOnce() -> Ptr) -> Option<Subje
 /// Copies the running task's own label, if it has one that can be looked into.
 #[inline(always)]
 fn copy_own(task: Ptr, loads: Ptr, label: &mut MaybeUninit<Label>) -> bool {
-    let to = label.as_mut_ptr().cast::<u64>();
-    if let Some([first, second]) = storage::cached_label(loads) {
-        kernel::put(to, first);
-        // SAFETY: two words are all of a label, see `no_label`.
-        unsafe { kernel::put(to.add(1), second) };
+    if copy_cached(loads, label.as_mut_ptr()) {
         return true;
     }
     let own = label_of(task);
@@ -89,6 +85,22 @@ fn copy_own(task: Ptr, loads: Ptr, label: &mut MaybeUninit<Label>) -> bool {
     // SAFETY: not null, a label in task storage.
     unsafe { copy(&mut *label.as_mut_ptr(), own) };
     true
+}
+
+/// Copies it from where the kernel keeps what it has looked up lately, if it is there.
+#[inline(always)]
+fn copy_cached(loads: Ptr, label: *mut Label) -> bool {
+    let Some([first, second]) = storage::cached_label(loads) else { return false };
+    kernel::put(label.cast::<u64>(), first);
+    // SAFETY: two words are all of a label, see `no_label`.
+    unsafe { kernel::put(label.cast::<u64>().add(1), second) };
+    true
+}
+
+/// The running task's own label, by value; false if it has none.
+#[inline(always)]
+pub(crate) fn own_of_current(task: Ptr, label: &mut Label) -> bool {
+    copy_cached(kernel::loose(task), label) || own_label(task, label)
 }
 
 /// Is the running task outside every domain? No false yes. A hook that asks this first, and does the rest in a function
@@ -114,7 +126,7 @@ pub(crate) fn labelled() -> Option<Subject> {
     let task = kernel::current();
     let mut label = MaybeUninit::uninit();
     let label = no_label(&mut label);
-    own_label(task, label);
+    own_of_current(task, label);
     counting(task, label)
 }
 

@@ -10,12 +10,14 @@ mod shown;
 pub(crate) use shown::ask;
 
 use core::ffi::c_void;
+use core::ptr::null_mut;
 
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, Ask, Op, Reason, Site, Verdict};
 use guard_common::limits::{PATH_MAX, POLICIES_PER_DOMAIN};
+use guard_common::nuls;
 use guard_common::table::{self, Answer, Words};
 
 use crate::confine;
@@ -63,12 +65,30 @@ pub(crate) struct Pending {
 
 /// A new exec begins; what an earlier, failed one left is void.
 #[inline(always)]
-pub(crate) fn forget(task: Ptr) {
-    let pending = storage::exec(task, false);
+pub(crate) fn forget(task: Ptr, scratch: *mut Scratch) {
+    let pending = pending(task, scratch);
     if !pending.is_null() {
-        // SAFETY: not null, a map value.
-        unsafe { put(&raw mut (*pending).levels, 0) };
+        // SAFETY: not null, map values.
+        unsafe {
+            put(&raw mut (*pending).levels, 0);
+            put(&raw mut (*scratch).pends, 0);
+        }
     }
+}
+
+/// What is pending, null if nothing is: most execs have nothing there, and need not look.
+#[inline(always)]
+fn pending(task: Ptr, scratch: *mut Scratch) -> *mut Pending {
+    // SAFETY: a map value.
+    if unsafe { get(&raw const (*scratch).pends) } == 0 { null_mut() } else { storage::exec(task, false) }
+}
+
+/// Room for what an exec leaves pending, null if there is no memory.
+#[inline(always)]
+fn pend(task: Ptr, scratch: *mut Scratch) -> *mut Pending {
+    // SAFETY: a map value.
+    unsafe { put(&raw mut (*scratch).pends, 1) };
+    storage::exec(task, true)
 }
 
 /// Keeps the automata's states if the decision in the scratch space waits for argv.
@@ -82,7 +102,7 @@ pub(crate) fn expect(subject: Subject, bprm: Ptr) -> i32 {
     if !judge::decision(scratch).needs_args {
         return 0;
     }
-    let pending = storage::exec(subject.task, true);
+    let pending = pend(subject.task, scratch);
     if pending.is_null() {
         count(Site::ScratchFailed);
         return returned(1);
@@ -133,7 +153,7 @@ pub(crate) fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     if scratch.is_null() {
         return kill();
     }
-    let pending = storage::exec(subject.task, false);
+    let pending = pending(subject.task, scratch);
     let mut refused = false;
     if !pending.is_null() {
         // SAFETY: not null, map values.
@@ -315,7 +335,7 @@ fn find_words(pending: *mut Pending, level: usize) {
         put(&raw mut (*pending).to, 0);
         let mut context = pending;
         helpers::bpf_loop(
-            ARGV as u32,
+            ARGV as u32 / 8,
             scan as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
             (&raw mut context).cast(),
             0,
@@ -323,26 +343,29 @@ fn find_words(pending: *mut Pending, level: usize) {
     }
 }
 
+/// Eight bytes of argv.
 unsafe extern "C" fn scan(index: u64, context: *mut c_void) -> i64 {
-    // SAFETY: the context is the one `find_words` gives; the index is masked to the bytes.
+    // SAFETY: the context is the one `find_words` gives; the index is masked to the bytes, behind which there is room.
     unsafe {
         let pending = *context.cast::<*mut Pending>();
-        if index >= get(&raw const (*pending).length) {
+        let (done, length) = (index * 8, get(&raw const (*pending).length));
+        if done >= length {
             return 1;
         }
-        let at = kernel::masked(index, ARGV as u64 - 1) as usize;
-        if get((&raw const (*pending).bytes).cast::<u8>().add(at)) != 0 {
-            return 0;
+        let at = kernel::masked(done, ARGV as u64 - 1) as usize;
+        let bytes = kernel::get_anywhere((&raw const (*pending).bytes).cast::<u8>().add(at));
+        let nuls = nuls::among(bytes, length - done);
+        let before = get(&raw const (*pending).nuls);
+        let met = before + nuls::count(nuls);
+        let (skip, words) = (get(&raw const (*pending).skip), get(&raw const (*pending).words));
+        if before < skip && skip <= met {
+            put(&raw mut (*pending).from, done + nuls::through(nuls, skip - before));
         }
-        let nuls = get(&raw const (*pending).nuls) + 1;
-        put(&raw mut (*pending).nuls, nuls);
-        if nuls == get(&raw const (*pending).skip) {
-            put(&raw mut (*pending).from, index + 1);
-        }
-        if nuls == get(&raw const (*pending).words) {
-            put(&raw mut (*pending).to, index + 1);
+        if before < words && words <= met {
+            put(&raw mut (*pending).to, done + nuls::through(nuls, words - before));
             return 1;
         }
+        put(&raw mut (*pending).nuls, met);
     }
     0
 }

@@ -38,9 +38,9 @@ pub(crate) fn bprm_creds_for_exec(ctx: LsmContext) -> i32 {
         unsafe { kernel::put(&raw mut (*label).flags, now.flags & !LabelFlags::PENDING) };
         count(Site::Labelled);
     }
-    argv::forget(task);
     let scratch = object::scratch(task);
     if !scratch.is_null() {
+        argv::forget(task, scratch);
         object::overwritten(scratch);
         passed::forget(scratch);
         confine::forget(scratch);

@@ -9,6 +9,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use guard_common::abi::{Action, EventFlags, EventKind, Label, LabelFlags, Op, Reason, Verdict};
 use guard_common::limits::PATH_MAX;
+use guard_common::nuls;
 use guard_common::table::{self, Answer, Words as _};
 
 use crate::emit::{self, Process, TAIL, What, emit};
@@ -89,7 +90,7 @@ fn read_argv(scratch: *mut Scratch, bprm: Ptr, argc: u64) -> u64 {
         put(&raw mut (*scratch).words.length, length);
         let mut context = scratch;
         helpers::bpf_loop(
-            ARGV as u32,
+            (ARGV as u32).div_ceil(8),
             scan as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
             (&raw mut context).cast(),
             0,
@@ -98,24 +99,26 @@ fn read_argv(scratch: *mut Scratch, bprm: Ptr, argc: u64) -> u64 {
     }
 }
 
-/// One byte of argv: its end is the NUL behind its last word.
+/// Eight bytes of argv: its end is the NUL behind its last word.
 unsafe extern "C" fn scan(index: u64, context: *mut c_void) -> i64 {
-    // SAFETY: the context is the one `read_argv` gives; the index is masked to the tail.
+    // SAFETY: the context is the one `read_argv` gives; the index is masked to the tail, behind which there is room.
     unsafe {
         let scratch = *context.cast::<*mut Scratch>();
-        if index >= get(&raw const (*scratch).words.length) {
+        let (done, length) = (index * 8, get(&raw const (*scratch).words.length));
+        if done >= length {
             return 1;
         }
-        let at = kernel::masked(index + 1, TAIL as u64 - 1) as usize;
-        if get((&raw const (*scratch).bytes).cast::<u8>().add(HEAD + PATH_MAX + at)) != 0 {
+        let at = kernel::masked(done + 1, TAIL as u64 - 1) as usize;
+        let bytes =
+            kernel::get_anywhere((&raw const (*scratch).bytes).cast::<u8>().add(HEAD + PATH_MAX + at));
+        let nuls = nuls::among(bytes, length - done);
+        let (before, wanted) = (get(&raw const (*scratch).words.nuls), get(&raw const (*scratch).words.argc));
+        let met = before + nuls::count(nuls);
+        if met < wanted {
+            put(&raw mut (*scratch).words.nuls, met);
             return 0;
         }
-        let nuls = get(&raw const (*scratch).words.nuls) + 1;
-        put(&raw mut (*scratch).words.nuls, nuls);
-        if nuls != get(&raw const (*scratch).words.argc) {
-            return 0;
-        }
-        put(&raw mut (*scratch).words.end, index + 1);
+        put(&raw mut (*scratch).words.end, done + nuls::through(nuls, wanted - before));
     }
     1
 }
@@ -170,7 +173,7 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     }
     let mut label = MaybeUninit::uninit();
     let label = subject::no_label(&mut label);
-    if !subject::own_label(task, label) && !subject::own_label(leader, label) {
+    if !subject::own_of_current(task, label) && !subject::own_label(leader, label) {
         return 0;
     }
     if counts(label) {

@@ -9,14 +9,13 @@ use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::{Action, Op, Verdict};
 use guard_common::limits::PATH_MAX;
 
-use super::{ARGV, Pending, WORD, find_words, walk};
+use super::{ARGV, Pending, WORD, find_words, pend, walk};
 use crate::emit::TAIL;
 use crate::hold;
 use crate::hooks::{EPERM, NO_HOLD, returned, settle};
 use crate::judge::{self, Arena};
 use crate::kernel::{self, Ptr, at, get, load, put};
 use crate::object::{self, HEAD};
-use crate::storage;
 use crate::subject::Subject;
 
 /// The next file of the exec: the interpreter of the one before.
@@ -58,8 +57,11 @@ pub(crate) fn ask(subject: Subject, bprm: Ptr) -> i32 {
 #[inline(never)]
 fn judge_shown(task: Ptr, bprm: Ptr, domain: u32, session: u64) -> i64 {
     let scratch = object::scratch(task);
-    let pending = storage::exec(task, true);
-    if scratch.is_null() || pending.is_null() {
+    if scratch.is_null() {
+        return -i64::from(EPERM);
+    }
+    let pending = pend(task, scratch);
+    if pending.is_null() {
         return -i64::from(EPERM);
     }
     deeper(scratch);
