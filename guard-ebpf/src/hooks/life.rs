@@ -23,8 +23,8 @@ use crate::subject;
 const CLONE_PARENT: u64 = 0x8000;
 const CLONE_THREAD: u64 = 0x1_0000;
 
-/// Room for argv behind the path and its NUL.
-const ARGV: u64 = TAIL as u64 - 1;
+/// Room for argv behind the path and its NUL: both together are less than `TAIL`, to which `emit` masks them.
+const ARGV: u64 = TAIL as u64 - 2;
 
 /// Tells which image a process has become, with its argv: up to its end and no further, because the
 /// environment lies right behind it.

@@ -1,5 +1,6 @@
 //! The audit log, seen from outside: what it says is what happened.
 
+pub(super) mod argv;
 pub(super) mod log;
 mod names;
 mod storm;
@@ -22,6 +23,7 @@ use log::{of, until};
 
 pub(super) const TESTS: &[Test] = &[
     Test::new("every short program leaves its fork, its image, its argv and its end", lineage).within(200),
+    Test::new("an exec's record shows argv to its end and no further", argv::whole).within(200),
     Test::new("no name of an agent's choice forges a record or is cut", names::hostile).within(200),
     Test::new("a jump of the clock is told, and the order of records stays", names::clock).within(200),
     Test::new("two agents' storms of opens, connects and programs lose nothing", storm::nothing_is_lost)

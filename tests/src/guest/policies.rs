@@ -20,6 +20,7 @@ pub(super) fn all() -> Vec<(String, String)> {
         ("args", super::args::POLICY),
         ("args-next", super::args::CANDIDATE),
         ("every", super::audit::POLICY),
+        ("argv", super::audit::argv::POLICY),
         ("verdicts", super::verdicts::POLICY),
         ("run", super::sessions::POLICY),
         ("short", super::sessions::SHORT),
