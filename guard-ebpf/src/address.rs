@@ -5,7 +5,8 @@ use guard_common::key;
 use guard_common::limits::PATH_MAX;
 
 use crate::kernel::{self, At, Ptr, at, follow, get, load, member, off, put, word};
-use crate::object::{self, HEAD, Scratch};
+use crate::object::{HEAD, Scratch};
+use crate::walk;
 
 const AF_UNSPEC: u16 = 0;
 pub(crate) const AF_UNIX: u16 = 1;
@@ -125,7 +126,7 @@ impl Key {
     #[inline(always)]
     pub(crate) fn keep(self, scratch: *mut Scratch) {
         let length = if self.is_v4() { key::V4_LEN } else { key::V6_LEN };
-        object::overwritten(scratch);
+        walk::overwritten(scratch);
         // SAFETY: `scratch` is a map value, and the place is the last three words before the slack.
         unsafe {
             put(end(scratch, 24).cast::<[u64; 3]>(), self.0);
@@ -326,7 +327,7 @@ pub(crate) fn spell_abstract(scratch: *mut Scratch, unix: Ptr) -> u64 {
     }
     let length = kernel::masked(u64::from(length) - SUN_PATH, NAMES - 1);
     let from = member(address, off!(UNIX_ADDRESS_NAME) + SUN_PATH) as u64;
-    object::overwritten(scratch);
+    walk::overwritten(scratch);
     // SAFETY: `length` is below `NAMES`, so the bytes lie before the slack.
     unsafe {
         let to = end(scratch, NAMES as usize).add(kernel::masked(NAMES - length, NAMES - 1) as usize);

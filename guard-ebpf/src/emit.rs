@@ -9,10 +9,12 @@ use guard_common::limits::PATH_MAX;
 use guard_common::table::Answer;
 
 use crate::address::Key;
+use crate::cgroups;
 use crate::kernel::{self, Ptr, add, at, count, follow, get, load, off, put};
 use crate::maps::{EVENTS, SEQUENCE};
-use crate::object::{self, HEAD, Scratch};
+use crate::object::{HEAD, Scratch};
 use crate::subject;
+use crate::walk;
 
 /// The part of an event that its caller knows. Members that stand side by side in an [`Event`] do so here: they are
 /// copied by words.
@@ -135,7 +137,7 @@ pub(crate) unsafe fn send(event: *mut Event, length: u64) -> bool {
 pub(crate) unsafe fn actor(event: *mut Event) -> u32 {
     let task = kernel::current();
     let (born, parent, uid) = (subject::started(task), subject::parent(task), subject::uid(task));
-    let cgroup = subject::current_cgroup();
+    let cgroup = cgroups::current_cgroup();
     // SAFETY: helpers that take nothing; members of the event.
     unsafe {
         let (cpu, time) = (helpers::bpf_get_smp_processor_id(), helpers::bpf_ktime_get_boot_ns());
@@ -189,7 +191,7 @@ fn loginuid(task: Ptr) -> u32 {
 /// An event whose object is empty starts at the end of the bytes.
 #[inline(always)]
 pub(crate) fn no_object(scratch: *mut Scratch) {
-    object::overwritten(scratch);
+    walk::overwritten(scratch);
     // SAFETY: `scratch` is a map value.
     unsafe { put(&raw mut (*scratch).start, PATH_MAX as u64) };
 }
@@ -284,7 +286,7 @@ pub(crate) fn emit_process(kind: EventKind, op: Op, label: &Label, process: Proc
         put(&raw mut (*event).seq, sequence());
         put(&raw mut (*event).time, helpers::bpf_ktime_get_boot_ns());
         put(&raw mut (*event).start_time, subject::started(task));
-        put(&raw mut (*event).cgroup, subject::cgroup_of(task));
+        put(&raw mut (*event).cgroup, cgroups::cgroup_of(task));
         put(&raw mut (*event).session, label.session);
         put(&raw mut (*event).generation, 0);
         put(&raw mut (*event).detail, detail);

@@ -346,7 +346,7 @@ pub(crate) fn cgroup_domain(path: u64, above: u32) -> u32 {
     if scratch.is_null() {
         return above;
     }
-    crate::object::overwritten(scratch);
+    crate::walk::overwritten(scratch);
     // SAFETY: `scratch` is a map value with more room than that; the helper reads any address.
     let length = unsafe {
         let to = (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD);

@@ -8,6 +8,7 @@ mod address;
 mod approval;
 mod ask;
 mod budget;
+mod cgroups;
 mod confine;
 mod emit;
 mod glide;
@@ -18,6 +19,7 @@ mod judge;
 mod judge_key;
 mod kernel;
 mod known;
+mod launcher;
 mod maps;
 mod near;
 mod object;
@@ -27,6 +29,7 @@ mod rejoin;
 mod spent;
 mod storage;
 mod subject;
+mod walk;
 mod whose;
 
 /// LSM programs must be GPL-compatible.

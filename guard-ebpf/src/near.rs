@@ -17,8 +17,9 @@ use crate::judge::Arena;
 use crate::kernel::{self, Ptr, at, follow, get, load, off, put};
 use crate::known::{self, Known, NAMES, Name};
 use crate::maps::{ArenaValue, NEAR};
-use crate::object::{self, HEAD, Place, Scratch};
+use crate::object::{HEAD, Place, Scratch};
 use crate::subject;
+use crate::walk;
 
 /// Directories that a task remembers.
 const SLOTS: usize = 4;
@@ -147,7 +148,7 @@ pub(crate) fn recall(task: Ptr, mount: Ptr, dentry: Ptr, case: u64) -> *mut Slot
         }
         let found = known::find(slot, hash.into(), known::read(name, length.into()));
         // Last: all that was read of the chain was read under these counts.
-        if !found || object::sequences() != get(kept.add(SEQUENCES)) {
+        if !found || walk::sequences() != get(kept.add(SEQUENCES)) {
             return core::ptr::null_mut();
         }
     }
@@ -290,7 +291,7 @@ pub(crate) extern "C" fn resume(scratch: *mut Scratch, slot: *mut Slot) -> u64 {
         if length == 0 || length > NAME_MAX as u64 {
             return 0;
         }
-        object::overwritten(scratch);
+        walk::overwritten(scratch);
         let last = known::read(at, length);
         put(&raw mut (*question).last, last);
         if !known::spell(scratch, last) {
@@ -301,7 +302,7 @@ pub(crate) extern "C" fn resume(scratch: *mut Scratch, slot: *mut Slot) -> u64 {
             }
         }
         // Last: all that was read of the chain was read under these counts.
-        if object::sequences() != get(kept.add(SEQUENCES)) {
+        if walk::sequences() != get(kept.add(SEQUENCES)) {
             return 0;
         }
         put(&raw mut (*scratch).start, PATH_MAX as u64 - length);

@@ -6,6 +6,7 @@ use guard_common::abi::{CgroupEntry, Label, LabelFlags};
 use guard_common::limits::POLICIES_PER_DOMAIN;
 use guard_common::table::{self, DomainFlags, Words};
 
+use crate::cgroups;
 use crate::judge::{self, Arena};
 use crate::kernel::{self, get, put};
 use crate::maps::{ArenaValue, CGROUPS, CHANGES};
@@ -52,7 +53,7 @@ extern "C" fn rejoined(label: *mut Label, changes: u32) -> u64 {
 /// more.
 #[inline(always)]
 fn cgroups(session: u64) -> u32 {
-    let entry = CGROUPS.get(&subject::current_cgroup());
+    let entry = CGROUPS.get(&cgroups::current_cgroup());
     if !entry.is_null() && of(entry).1 == session {
         return of(entry).0;
     }

@@ -6,13 +6,12 @@ use core::ptr;
 
 use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::offsets::ABSENT;
-use guard_common::abi::{CgroupEntry, InodeKey, Label, LabelFlags, Site};
-use guard_common::limits::CGROUP_FILTER_BITS;
+use guard_common::abi::{CgroupEntry, Label, LabelFlags, Site};
 
 use crate::confine;
-use crate::kernel::{self, Ptr, at, count, follow, load, member, off, word};
-use crate::maps::{CGROUP_FILTER, CGROUPS, CONTROL, LABELS, LAUNCHERS};
-use crate::{rejoin, storage};
+use crate::kernel::{self, Ptr, at, count, follow, load, off};
+use crate::maps::{CGROUPS, CONTROL, LABELS};
+use crate::{cgroups, launcher, rejoin, storage};
 
 /// A task that is inside a domain.
 #[derive(Clone, Copy)]
@@ -116,7 +115,7 @@ pub(crate) fn outside() -> bool {
 #[inline(always)]
 fn may_be_inside_by_others(task: Ptr, leader: Ptr) -> bool {
     // Most are their own.
-    (leader != task && has_storage(kernel::loose(leader))) || filter_hit(current_cgroup())
+    (leader != task && has_storage(kernel::loose(leader))) || cgroups::filter_hit(cgroups::current_cgroup())
 }
 
 /// The running task, if it has a label of its own that counts: for sleepable programs, whose verifier does
@@ -208,14 +207,14 @@ fn find(task: Ptr, label: &mut Label) -> bool {
         set(task, label);
         return true;
     }
-    let entry = CGROUPS.get(&current_cgroup());
+    let entry = CGROUPS.get(&cgroups::current_cgroup());
     if entry.is_null() || is_daemon(task) {
         return false;
     }
     // SAFETY: not null, an entry of the map.
     let entry = unsafe { *entry };
     // A launcher may be asked about before the move that brought it here has been announced.
-    *label = entry_label(&entry, runs_launcher(task));
+    *label = entry_label(&entry, launcher::runs_launcher(task));
     count(Site::LabelFromCgroup);
     set(task, label);
     true
@@ -278,7 +277,7 @@ pub(crate) fn set(task: Ptr, label: &Label) -> *mut Label {
 /// its own?
 #[inline(always)]
 pub(crate) fn found_by_cgroup(task: Ptr, label: &Label) -> bool {
-    let entry = CGROUPS.get(&cgroup_of(task));
+    let entry = CGROUPS.get(&cgroups::cgroup_of(task));
     if entry.is_null() || label.flags & LabelFlags::PENDING != 0 {
         return false;
     }
@@ -321,136 +320,12 @@ pub(crate) fn has_storage(task: Ptr) -> bool {
     load::<u64, _, _>(task, at!(TASK_BPF_STORAGE)) != 0
 }
 
-/// The id of the running task's cgroup. By the helper: the verifier of kernels up to 6.17 searches all types by name
-/// for each member on the way there (`btf_nested_type_is_trusted`), in each program.
-#[inline(always)]
-pub(crate) fn current_cgroup() -> u64 {
-    // SAFETY: takes nothing.
-    unsafe { helpers::bpf_get_current_cgroup_id() }
-}
-
-/// The id of a task's cgroup.
-#[inline(always)]
-pub(crate) fn cgroup_of(task: Ptr) -> u64 {
-    cgroup_id(follow(follow(kernel::loose(task), at!(TASK_CGROUPS)), at!(CSS_SET_CGROUP)))
-}
-
-#[inline(always)]
-pub(crate) fn cgroup_id(cgroup: Ptr) -> u64 {
-    load(follow(cgroup, at!(CGROUP_KN)), at!(KERNFS_ID))
-}
-
-#[inline(always)]
-fn filter_hit(cgroup: u64) -> bool {
-    kernel::get(filter_word(cgroup)) >> (cgroup & 63) & 1 != 0
-}
-
-/// The word of the filter with a cgroup's bit.
-#[inline(always)]
-fn filter_word(cgroup: u64) -> *mut u64 {
-    const BYTES: u64 = CGROUP_FILTER_BITS as u64 / 8;
-    CGROUP_FILTER.at_byte(kernel::masked(cgroup >> 3, BYTES - 8))
-}
-
-/// Adds a cgroup, and its bit first: an entry without its bit would be overlooked.
-#[inline(always)]
-pub(crate) fn add_cgroup(id: u64, entry: &CgroupEntry) {
-    kernel::or(filter_word(id), 1 << (id & 63));
-    if CGROUPS.set(&id, entry) == 0 {
-        count(Site::CgroupAdded);
-    } else {
-        count(Site::CgroupMapFull);
-    }
-}
-
-/// The entry of the nearest governed cgroup at or above `cgroup`.
-#[inline(always)]
-pub(crate) fn governed(cgroup: Ptr) -> *mut CgroupEntry {
-    let mut at = cgroup;
-    for _ in 0..12 {
-        let entry = CGROUPS.get(&cgroup_id(at));
-        if !entry.is_null() {
-            return entry;
-        }
-        let parent = follow(member(at, off!(CGROUP_SELF)), at!(CSS_PARENT));
-        if parent.is_null() {
-            break;
-        }
-        at = follow(parent, at!(CSS_CGROUP));
-    }
-    ptr::null_mut()
-}
-
 /// Is this the daemon's process?
 #[inline(always)]
 pub(crate) fn is_daemon(task: Ptr) -> bool {
     let control = CONTROL.get(&0);
     // SAFETY: checked for null.
     !control.is_null() && unsafe { (*control).daemon } == load::<u32, _, _>(task, at!(TASK_TGID))
-}
-
-/// Does the task run a program that prepares services?
-#[inline(always)]
-pub(crate) fn runs_launcher(task: Ptr) -> bool {
-    let mm = follow(kernel::loose(task), at!(TASK_MM));
-    if mm.is_null() {
-        return false;
-    }
-    let file = follow(mm, at!(MM_EXE_FILE));
-    !file.is_null() && is_launcher(follow(file, at!(FILE_INODE)))
-}
-
-/// Are the task's mounts those of the host's first process?
-#[inline(always)]
-pub(crate) fn has_hosts_mounts(task: Ptr) -> bool {
-    let own = mounts(task);
-    kernel::peek(word!(INIT_NSPROXY).wrapping_add(off!(NSPROXY_MNT))) == [own]
-}
-
-/// Is this inode a program that prepares services?
-#[inline(always)]
-pub(crate) fn is_launcher(inode: Ptr) -> bool {
-    if inode.is_null() {
-        return false;
-    }
-    let sb = follow(inode, at!(INODE_SB));
-    let key = if is_sealed(inode, sb) {
-        InodeKey { ino: load(inode, at!(INODE_SIZE)), dev: InodeKey::COPY, _pad: 0 }
-    } else {
-        InodeKey { ino: load(inode, at!(INODE_INO)), dev: load(sb, at!(SB_DEV)), _pad: 0 }
-    };
-    !LAUNCHERS.get(&key).is_null()
-}
-
-/// Is this root's own memory file, sealed so that nobody can change it any more? runc and crun make such a copy of
-/// themselves and run that. What is in it is not compared: whoever is outside, as root, and wants a program to run
-/// outside need not disguise it as a launcher.
-#[inline(always)]
-fn is_sealed(inode: Ptr, sb: Ptr) -> bool {
-    const TMPFS: u64 = 0x0102_1994;
-    /// F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW and F_SEAL_WRITE.
-    const SEALED: u32 = 0xf;
-    if load::<u64, _, _>(sb, at!(SB_MAGIC)) != TMPFS
-        || off!(SHMEM_SEALS) == ABSENT
-        || off!(SHMEM_INODE) == ABSENT
-    {
-        return false;
-    }
-    let seals = (inode as u64).wrapping_sub(off!(SHMEM_INODE)).wrapping_add(off!(SHMEM_SEALS));
-    load::<u32, _, _>(inode, at!(INODE_UID)) == 0
-        && kernel::read::<u32>(seals).is_some_and(|seals| seals & SEALED == SEALED)
-}
-
-/// Could this be a governed cgroup? No false no.
-#[inline(always)]
-pub(crate) fn maybe_governs(cgroup: u64) -> bool {
-    filter_hit(cgroup)
-}
-
-/// Could the task's cgroup be a governed one? No false no.
-#[inline(always)]
-pub(crate) fn maybe_governed(task: Ptr) -> bool {
-    filter_hit(cgroup_of(task))
 }
 
 /// Does the task act with credentials other than its own?

@@ -25,9 +25,10 @@ use crate::hold;
 use crate::hooks::{DECIDED, EPERM, life, pack, returned, settle};
 use crate::judge::{self, Arena};
 use crate::kernel::{self, Ptr, at, count, follow, get, load, put};
-use crate::object::{self, End, Place, Scratch};
+use crate::object::{self, Place, Scratch};
 use crate::storage;
 use crate::subject::{self, Subject};
+use crate::walk::{self, End};
 
 /// Automata of one domain: two for each joined policy.
 const AUTOMATA: usize = POLICIES_PER_DOMAIN * 2;
@@ -206,9 +207,9 @@ fn judge_argv(subject: Subject, bprm: Ptr, pending: *mut Pending, asked: bool) -
     let at = Place::of_file(follow(bprm, at!(BPRM_FILE)));
     let end = {
         at.aim(scratch);
-        object::spell(scratch)
+        walk::spell(scratch)
     };
-    if object::ended(end) != End::Done {
+    if walk::ended(end) != End::Done {
         crate::emit::no_object(scratch);
     }
     crate::passed::about(scratch, at.dentry as u64);

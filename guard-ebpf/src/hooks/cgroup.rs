@@ -9,7 +9,7 @@ use guard_common::abi::{CgroupEntry, Site};
 use crate::hooks::life;
 use crate::kernel::{self, Ptr, at, count, follow, member, off};
 use crate::maps::CGROUPS;
-use crate::{spent, subject, whose};
+use crate::{cgroups, launcher, spent, subject, whose};
 
 /// `TP_PROTO(struct cgroup *cgrp, const char *path)`, include/trace/events/cgroup.h.
 ///
@@ -19,11 +19,11 @@ use crate::{spent, subject, whose};
 pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     let cgroup: Ptr = ctx.arg(0);
     let path: *const u8 = ctx.arg(1);
-    let id = subject::cgroup_id(cgroup);
+    let id = cgroups::cgroup_id(cgroup);
     let parent = follow(member(cgroup, off!(CGROUP_SELF)), at!(CSS_PARENT));
     let mut entry = CgroupEntry { domain: 0, _pad: 0, session: id };
     if !parent.is_null() {
-        let above = CGROUPS.get(&subject::cgroup_id(follow(parent, at!(CSS_CGROUP))));
+        let above = CGROUPS.get(&cgroups::cgroup_id(follow(parent, at!(CSS_CGROUP))));
         if !above.is_null() {
             // SAFETY: not null, an entry of the map.
             let above = unsafe { *above };
@@ -36,7 +36,7 @@ pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
         if entry.session == id && !spent::open(id) {
             count(Site::CgroupMapFull);
         }
-        subject::add_cgroup(id, &entry);
+        cgroups::add_cgroup(id, &entry);
     }
     0
 }
@@ -44,7 +44,7 @@ pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
 /// `TP_PROTO(struct cgroup *cgrp, const char *path)`.
 #[btf_tracepoint(function = "cgroup_rmdir")]
 pub(crate) fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
-    let id = subject::cgroup_id(ctx.arg(0));
+    let id = cgroups::cgroup_id(ctx.arg(0));
     if !CGROUPS.get(&id).is_null() {
         CGROUPS.delete(&id);
         whose::forget(id);
@@ -69,7 +69,7 @@ pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
 pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
     let task: Ptr = ctx.arg(0);
     let flags: u64 = ctx.arg(1);
-    if life::forked(task, flags) || !subject::maybe_governed(task) {
+    if life::forked(task, flags) || !cgroups::maybe_governed(task) {
         return 0;
     }
     arrive(task, follow(follow(kernel::loose(task), at!(TASK_CGROUPS)), at!(CSS_SET_CGROUP)));
@@ -79,7 +79,7 @@ pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
 /// Labels a task that is now in `cgroup`. A launcher's label waits for its next exec.
 #[inline(always)]
 fn arrive(task: Ptr, cgroup: Ptr) {
-    let entry = subject::governed(cgroup);
+    let entry = cgroups::governed(cgroup);
     let mut own = MaybeUninit::uninit();
     let own = subject::no_label(&mut own);
     if entry.is_null() || subject::is_daemon(task) || subject::own_label(task, own) {
@@ -87,7 +87,7 @@ fn arrive(task: Ptr, cgroup: Ptr) {
     }
     // SAFETY: not null, an entry of the map.
     let entry = unsafe { *entry };
-    let pending = subject::runs_launcher(task);
+    let pending = launcher::runs_launcher(task);
     count(if pending { Site::LabelPending } else { Site::Labelled });
     let label = subject::entry_label(&entry, pending);
     if !subject::set(task, &label).is_null() && !pending {

@@ -7,7 +7,7 @@ use guard_common::abi::{Action, LabelFlags, Op, Site};
 use crate::hooks::{ARGV_FIRST, ASK_ARGV, argv, question, returned};
 use crate::kernel::{self, Ptr, at, count, follow};
 use crate::object::{self, Place};
-use crate::{confine, hold, passed, subject};
+use crate::{confine, hold, launcher, passed, subject, walk};
 
 /// Try again.
 const EAGAIN: i32 = 11;
@@ -26,8 +26,8 @@ pub(crate) fn bprm_creds_for_exec(ctx: LsmContext) -> i32 {
         return 0;
     }
     if now.flags & LabelFlags::PENDING != 0
-        && !(subject::has_hosts_mounts(task)
-            && subject::is_launcher(follow(follow(bprm, at!(BPRM_FILE)), at!(FILE_INODE))))
+        && !(launcher::has_hosts_mounts(task)
+            && launcher::is_launcher(follow(follow(bprm, at!(BPRM_FILE)), at!(FILE_INODE))))
     {
         let label = subject::label_of(task);
         if label.is_null() {
@@ -41,7 +41,7 @@ pub(crate) fn bprm_creds_for_exec(ctx: LsmContext) -> i32 {
     let scratch = object::scratch(task);
     if !scratch.is_null() {
         argv::forget(task, scratch);
-        object::overwritten(scratch);
+        walk::overwritten(scratch);
         passed::forget(scratch);
         confine::forget(scratch);
         hold::forget(scratch);

@@ -6,9 +6,10 @@ use guard_common::abi::{Action, BoundaryItem, Op};
 
 use crate::hooks::{NO_HOLD, OPENS, PAID_FOR, boundary, place, question, returned};
 use crate::kernel::{self, Ptr, at, follow, load, off};
-use crate::object::{self, Place};
+use crate::object::Place;
 use crate::passed;
 use crate::subject::{self, Subject};
+use crate::walk;
 
 const FMODE_WRITE: u32 = 2;
 /// Set by the kernel alone: the file is opened to be executed, and exec and load decide that.
@@ -62,7 +63,7 @@ fn opens(file: Ptr) -> i32 {
 #[inline(always)]
 pub(super) fn is_backing(subject: Subject, file: Ptr) -> bool {
     subject::borrows_credentials(subject.task)
-        && kernel::peek::<1>(Place::of_file(file).mount_address() + off!(MOUNT_NS))[0] > object::ERR_PTR
+        && kernel::peek::<1>(Place::of_file(file).mount_address() + off!(MOUNT_NS))[0] > walk::ERR_PTR
 }
 
 /// Devices other than those every program uses.

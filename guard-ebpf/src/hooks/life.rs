@@ -16,9 +16,10 @@ use crate::emit::{self, Process, TAIL, What, emit};
 use crate::hold;
 use crate::judge::Arena;
 use crate::kernel::{self, Ptr, at, follow, get, load, put};
-use crate::object::{self, End, HEAD, Place, Scratch};
+use crate::object::{HEAD, Place, Scratch};
 use crate::storage;
 use crate::subject;
+use crate::walk::{self, End};
 
 const CLONE_PARENT: u64 = 0x8000;
 const CLONE_THREAD: u64 = 0x1_0000;
@@ -35,8 +36,8 @@ pub(crate) fn became(scratch: *mut Scratch, bprm: Ptr, domain: u64, session: u64
     }
     let at = Place::of_file(follow(bprm, at!(BPRM_FILE)));
     at.aim(scratch);
-    let end = object::spell_again(scratch);
-    if object::ended(end) != End::Done {
+    let end = walk::spell_again(scratch);
+    if walk::ended(end) != End::Done {
         emit::no_object(scratch);
     }
     let argc = u64::from(load::<u32, _, _>(bprm, at!(BPRM_ARGC)));

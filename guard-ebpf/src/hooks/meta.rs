@@ -11,8 +11,9 @@ use guard_common::abi::{Action, BoundaryItem, Op, Reason, Site};
 
 use crate::hooks::{PART, boundary, decide_spelt, knobs, pack, place, returned, settle};
 use crate::kernel::{self, Ptr, at, count, follow, get, load, member, off, put};
-use crate::object::{self, From, Place, Scratch};
+use crate::object::{self, Place, Scratch};
 use crate::subject::{self, Subject};
+use crate::walk::From;
 use crate::{hold, passed};
 
 /// Mounts of one file system that are looked at. A host with more in one list blocks, and says so.

@@ -15,8 +15,9 @@ use guard_common::table::{self, Words};
 use crate::hooks::{pack, returned, settle};
 use crate::judge::{self, Arena, weigh};
 use crate::kernel::{self, Ptr, at, follow, get, load, put};
-use crate::object::{self, End, Place, RESIDUALS, Scratch};
+use crate::object::{self, Place, RESIDUALS, Scratch};
 use crate::subject::Subject;
+use crate::walk::{self, End};
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFDIR: u16 = 0o040_000;
@@ -62,8 +63,8 @@ extern "C" fn inspect(scratch: *mut Scratch, case: u64) -> u64 {
     if scratch.is_null() {
         return 0;
     }
-    let end = object::spell(scratch);
-    if object::ended(end) != End::Done {
+    let end = walk::spell(scratch);
+    if walk::ended(end) != End::Done {
         // The two names have just been spelt and decided; if one cannot be any more, the old side counts as
         // the strictest and the new one as the laxest.
         // SAFETY: a map value.

@@ -21,7 +21,7 @@ use crate::kernel::{self, count};
 use crate::maps::FOREIGN;
 use crate::packet::{self, Packet};
 use crate::spent::{self, Spending};
-use crate::{subject, whose};
+use crate::{cgroups, whose};
 
 /// `BPF_CGROUP_INET_EGRESS`: at the network layer, before fragmentation, behind the host's own address
 /// translation. 1 lets the packet go.
@@ -35,7 +35,7 @@ pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
     }
     // SAFETY: the context.
     let cgroup = unsafe { helpers::bpf_skb_cgroup_id(skb) };
-    if !FOREIGN.happened() && !subject::maybe_governs(cgroup) {
+    if !FOREIGN.happened() && !cgroups::maybe_governs(cgroup) {
         return 1;
     }
     if net_quick::passes(skb, sk, cgroup) {

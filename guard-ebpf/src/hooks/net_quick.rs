@@ -9,8 +9,8 @@ use crate::address::{self, AF_INET, AF_UNIX, Key, SOCK_DGRAM, SOCK_STREAM};
 use crate::kernel::{self, Ptr, at, count, load};
 use crate::maps::{CLOSED, DOWN, FOREIGN};
 use crate::packet::{self, TCP, UDP};
-use crate::subject::{self, Subject};
-use crate::{approval, spent, whose};
+use crate::subject::Subject;
+use crate::{approval, cgroups, spent, whose};
 
 /// Does a task connect a stream to where everybody of its domain may, of which nothing is told nor kept? Not where what
 /// was agreed to for the socket before must go, nor where anything decides beside the policy.
@@ -42,7 +42,7 @@ fn addressed(subject: Subject, sk: Ptr, address: u64, protocol: u8) -> bool {
 /// last word of an IPv4 address's key.
 #[inline(always)]
 fn everybody_may(subject: Subject, sk: Ptr, peer: u64) -> bool {
-    let Some(known) = whose::is_known(subject::cgroup_id(address::cgroup(sk)), peer) else { return false };
+    let Some(known) = whose::is_known(cgroups::cgroup_id(address::cgroup(sk)), peer) else { return false };
     known.domain == subject.domain && known.session == subject.session && known.quiet && known.easy
 }
 

@@ -16,12 +16,12 @@ use super::owner::Owner;
 use super::peer::beside;
 use crate::address::{self, Key};
 use crate::approval::{self, How};
+use crate::cgroups;
 use crate::emit::What;
 use crate::judge::Arena;
 use crate::kernel::get;
 use crate::maps::{CGROUPS, FOREIGN};
 use crate::packet::{self, joined};
-use crate::subject;
 
 const STREAM: u32 = 1;
 const DATAGRAM: u32 = 2;
@@ -94,7 +94,7 @@ enum Whose {
 fn owner() -> Whose {
     // SAFETY: a helper that takes nothing.
     let cgroup = unsafe { helpers::bpf_get_current_cgroup_id() };
-    if !subject::maybe_governs(cgroup) {
+    if !cgroups::maybe_governs(cgroup) {
         return Whose::Nobodys;
     }
     let entry = CGROUPS.get(&cgroup);

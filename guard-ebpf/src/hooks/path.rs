@@ -10,8 +10,9 @@ use super::{
 use crate::emit::{self, emit};
 use crate::judge::{self, Arena, weigh};
 use crate::kernel::{Ptr, count, get};
-use crate::object::{self, End, From, Place, Scratch};
+use crate::object::{self, Place, Scratch};
 use crate::subject::Subject;
+use crate::walk::{self, End, From};
 use crate::{known, near, passed};
 
 /// Decides one action on a place of the file tree.
@@ -105,7 +106,7 @@ extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64) -> i64
         }
     }
     if !spelt {
-        let end = object::ended(object::spell(scratch));
+        let end = walk::ended(walk::spell(scratch));
         if end == End::Done {
             reason = weigh(scratch, domain, action, 0);
             if remembers {
@@ -156,8 +157,8 @@ fn noted(arena: Arena, case: u64, digest: impl FnOnce() -> u64) -> u64 {
 /// Decides under one name of a file: 0 or an error number, negative if the file has no name through this mount.
 #[inline(always)]
 pub(crate) fn decide_spelt(scratch: *mut Scratch, from: From, case: u64, session: u64) -> i64 {
-    object::aim(scratch, from);
-    let end = object::ended(object::spell(scratch));
+    walk::aim(scratch, from);
+    let end = walk::ended(walk::spell(scratch));
     if end == End::NoPath {
         return -1;
     }

@@ -10,8 +10,8 @@ use crate::judge::{self, Arena};
 use crate::kernel::{Ptr, count, get, put};
 use crate::maps::FOREIGN;
 use crate::object::{self, Scratch};
-use crate::subject::{self, Subject};
-use crate::{emit, heard, judge_key, passed, spent, whose};
+use crate::subject::Subject;
+use crate::{cgroups, emit, heard, judge_key, passed, spent, whose};
 
 /// Decides on the key in the scratch space.
 #[inline(always)]
@@ -108,7 +108,7 @@ pub(super) fn approve(subject: Subject, sk: Ptr, how: How, kind: Kind, scratch: 
 /// would say whose its packets are.
 #[inline(always)]
 fn made_inside(subject: Subject, sk: Ptr) -> bool {
-    whose::is(subject::cgroup_id(address::cgroup(sk))) == Some((subject.domain, subject.session))
+    whose::is(cgroups::cgroup_id(address::cgroup(sk))) == Some((subject.domain, subject.session))
 }
 
 /// Decides on a send to the peer that the socket is connected to: a socket that was accepted on a port which

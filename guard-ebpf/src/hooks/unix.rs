@@ -15,7 +15,7 @@ use crate::kernel::{self, Ptr, at, count, follow, get, load, member, off, put};
 use crate::maps::{CGROUPS, WHY};
 use crate::object::{self, Place, Scratch};
 use crate::subject::{self, Subject};
-use crate::{emit, passed};
+use crate::{cgroups, emit, passed};
 
 /// `int unix_stream_connect(struct sock *sock, struct sock *other, struct sock *newsk)`: stream and seqpacket.
 /// Called with the peer's lock held.
@@ -119,7 +119,7 @@ fn same_session(subject: Subject, other: Ptr) -> bool {
     if cgroup.is_null() {
         return false;
     }
-    let entry = CGROUPS.get(&subject::cgroup_id(cgroup));
+    let entry = CGROUPS.get(&cgroups::cgroup_id(cgroup));
     // SAFETY: checked for null, an entry of the map.
     !entry.is_null() && unsafe { (*entry).session == subject.session }
 }
