@@ -122,6 +122,20 @@ impl Key {
         }
     }
 
+    /// Where the bytes go that a datagram socket has pending: whatever address comes with more of them is not looked at.
+    #[inline(always)]
+    pub(crate) fn of_pending(sk: Ptr, family: u16) -> Self {
+        let flow = sk as u64 + off!(INET_CORK) + off!(CORK_FLOW);
+        if family == AF_INET {
+            let [to] = kernel::peek(flow + off!(FLOW_V4_TO));
+            let [ports] = kernel::peek(flow + off!(FLOW_V4_PORTS));
+            Self::v4(to as u32, UDP as u8, ports as u16)
+        } else {
+            let [ports] = kernel::peek(flow + off!(FLOW_V6_PORTS));
+            Self::v6(kernel::peek(flow + off!(FLOW_V6_TO)), UDP as u8, ports as u16)
+        }
+    }
+
     /// Makes it the object in the scratch space.
     #[inline(always)]
     pub(crate) fn keep(self, scratch: *mut Scratch) {
@@ -300,6 +314,12 @@ pub(crate) fn v6_meant([high, low]: [u64; 2], bound: u32, to_mapped: bool) -> [u
 unsafe fn end(scratch: *mut Scratch, back: usize) -> *mut u8 {
     // SAFETY: as the caller promises.
     unsafe { (&raw mut (*scratch).bytes).cast::<u8>().add(HEAD + PATH_MAX - back) }
+}
+
+/// The family of the address to which a datagram socket has bytes pending (MSG_MORE, UDP_CORK), 0 if it has none.
+#[inline(always)]
+pub(crate) fn pending(sk: Ptr) -> u16 {
+    kernel::peek::<1>(sk as u64 + off!(UDP_PENDING))[0] as u16
 }
 
 /// The cgroup that a socket was made in.

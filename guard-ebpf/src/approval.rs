@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::Site;
 
 use crate::address::Key;
-use crate::kernel::{Ptr, at, count, get, load, put};
+use crate::kernel::{self, Ptr, at, count, get, load, put};
 use crate::maps::{APPROVALS, GENERATION};
 
 /// How a socket came to have a peer.
@@ -21,6 +21,9 @@ pub(crate) enum How {
     Sends = 1,
     /// The peer came to a port that the policy opens.
     Accepts = 2,
+    /// It may listen, and what it accepts has a copy of this. In place of a key stands the socket's own address: one that
+    /// has this itself, and does not listen, has chosen its peer, whatever was called on it since.
+    Listens = 3,
 }
 
 /// A socket's approval.
@@ -42,11 +45,20 @@ pub(crate) fn find(sk: Ptr) -> *mut Approval {
     }
 }
 
-/// Is this socket known to have been accepted, or to accept?
+/// Is this socket known to have been accepted, or does it accept?
 #[inline(always)]
-pub(crate) fn accepts(approval: *const Approval) -> bool {
-    // SAFETY: checked for null, an approval in socket storage.
-    !approval.is_null() && unsafe { get(&raw const (*approval).how) } == How::Accepts as u32
+pub(crate) fn accepts(approval: *const Approval, sk: Ptr, listens: bool) -> bool {
+    if approval.is_null() {
+        return false;
+    }
+    // SAFETY: not null, an approval in socket storage.
+    let (how, granted_to) =
+        unsafe { (get(&raw const (*approval).how), get((&raw const (*approval).key).cast())) };
+    if how == How::Listens as u32 {
+        listens || kernel::differ(0, granted_to, sk as u64) != 0
+    } else {
+        how == How::Accepts as u32
+    }
 }
 
 /// Was it made under this generation?
@@ -61,6 +73,13 @@ pub(crate) fn is_of(approval: *const Approval, generation: u64) -> bool {
 pub(crate) fn holds(approval: *const Approval) -> bool {
     let generation = get(GENERATION.word(0));
     generation != 0 && is_of(approval, generation)
+}
+
+/// Does the socket wait for others?
+#[inline(always)]
+fn listens(sk: Ptr) -> bool {
+    const LISTEN: u8 = 10;
+    load::<u8, _, _>(sk, at!(SOCK_STATE)) == LISTEN
 }
 
 /// Has nothing been agreed to for the socket?
@@ -97,20 +116,15 @@ fn same(one: Key, other: Key) -> bool {
     one.0[2] == other.0[2] && one.0[1] == other.0[1] && one.0[0] == other.0[0]
 }
 
-/// Does it cover a send to `peer` now, of all that `holds`?
+/// Does it cover a send of the socket to `peer` now, of all that `holds`?
 #[inline(always)]
-pub(crate) fn covers(approval: *const Approval, domain: u32, peer: Key) -> bool {
+pub(crate) fn covers(approval: *const Approval, sk: Ptr, domain: u32, peer: Key) -> bool {
     if approval.is_null() {
         return false;
     }
     // SAFETY: not null, an approval in socket storage.
-    let (of, how, key) = unsafe {
-        (get(&raw const (*approval).domain), get(&raw const (*approval).how), get(&raw const (*approval).key))
-    };
-    if of != domain {
-        return false;
-    }
-    how == How::Accepts as u32 || same(key, peer)
+    let (of, key) = unsafe { (get(&raw const (*approval).domain), get(&raw const (*approval).key)) };
+    of == domain && (same(key, peer) || accepts(approval, sk, listens(sk)))
 }
 
 /// Was it made for the same domain and peer, under whatever generation? What was paid for once is paid for.
@@ -122,6 +136,12 @@ pub(crate) fn knew(approval: *const Approval, domain: u32, peer: Key) -> bool {
     // SAFETY: not null, an approval in socket storage.
     let (of, key) = unsafe { (get(&raw const (*approval).domain), get(&raw const (*approval).key)) };
     of == domain && key.0[2] == peer.0[2] && key.0[1] == peer.0[1] && key.0[0] == peer.0[0]
+}
+
+/// Is a typed socket known to have been accepted, or does it accept?
+#[inline(always)]
+pub(crate) fn has_accepted(approval: *const Approval, sk: Ptr) -> bool {
+    accepts(approval, sk, listens(sk))
 }
 
 /// Remembers an approval. Without memory for it the next send is decided anew.
@@ -136,14 +156,20 @@ pub(crate) fn grant(sk: Ptr, generation: u64, (domain, session): (u32, u64), how
         return;
     }
     // Another thread may send on the socket now: it must not take the new words for the old key's, so the
-    // generation, which is never 0, comes last.
+    // generation, which is never 0, comes last, and the key before what it stands for.
+    let key = match how {
+        How::Sends => key,
+        How::Accepts => Key([0, 0, 0]),
+        How::Listens => Key([sk as u64, 0, 0]),
+    };
     // SAFETY: not null, an approval in socket storage.
     unsafe {
         put(&raw mut (*approval).generation, 0);
         put(&raw mut (*approval).session, session);
         put(&raw mut (*approval).domain, domain);
-        put(&raw mut (*approval).how, how as u32);
+        put(&raw mut (*approval).how, How::Sends as u32);
         put(&raw mut (*approval).key, key);
+        put(&raw mut (*approval).how, how as u32);
         put(&raw mut (*approval).generation, generation);
     }
 }

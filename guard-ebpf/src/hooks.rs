@@ -8,6 +8,7 @@
 mod argv;
 mod boundary;
 mod cgroup;
+mod control;
 mod exec;
 mod file;
 mod inherited;
@@ -18,6 +19,7 @@ mod meta;
 mod moves;
 mod names;
 mod net;
+mod net_control;
 mod net_listen;
 mod net_options;
 mod net_packet;

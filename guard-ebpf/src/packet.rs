@@ -12,8 +12,8 @@ pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
 /// `LOOPBACK_IFINDEX`, the same in every network namespace.
 const LOOPBACK: u32 = 1;
-const CLOSE: u32 = 7;
-const LISTEN: u32 = 10;
+pub(crate) const CLOSE: u32 = 7;
+pub(crate) const LISTEN: u32 = 10;
 
 /// The facts of one packet.
 #[derive(Clone, Copy)]
@@ -137,14 +137,9 @@ pub(crate) fn listens(sk: *const bpf_sock) -> bool {
     state(sk) == LISTEN
 }
 
-/// Has the socket a peer? A datagram socket without one is closed.
+/// A socket's state, as TCP numbers them.
 #[inline(always)]
-pub(crate) fn connected(sk: *const bpf_sock) -> bool {
-    state(sk) != CLOSE
-}
-
-#[inline(always)]
-fn state(sk: *const bpf_sock) -> u32 {
+pub(crate) fn state(sk: *const bpf_sock) -> u32 {
     // SAFETY: a member that the verifier lets be read of any socket.
     unsafe { get(&raw const (*sk).state) }
 }

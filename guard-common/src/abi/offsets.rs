@@ -24,6 +24,8 @@ macro_rules! kernel_offsets {
             CRED_UID "cred" "uid" required;
             TASK_NSPROXY "task_struct" "nsproxy" required;
             TASK_THREAD_PID "task_struct" "thread_pid" required;
+            PID_LEVEL "pid" "level" required;
+            PID_NUMBERS "pid" "numbers" required;
             TASK_CRED "task_struct" "cred" required;
             TASK_REAL_CRED "task_struct" "real_cred" required;
             TASK_IO_URING "task_struct" "io_uring" optional;
@@ -111,6 +113,14 @@ macro_rules! kernel_offsets {
             MESSAGE_NAME_LENGTH "msghdr" "msg_namelen" required;
             MESSAGE_FLAGS "msghdr" "msg_flags" required;
             MESSAGE_CONTROL_LENGTH "msghdr" "msg_controllen" required;
+            MESSAGE_CONTROL "msghdr" "msg_control" required;
+            UDP_PENDING "udp_sock" "pending" required;
+            INET_CORK "inet_sock" "cork" required;
+            CORK_FLOW "inet_cork_full" "fl" required;
+            FLOW_V4_TO "flowi4" "daddr" required;
+            FLOW_V4_PORTS "flowi4" "uli" required;
+            FLOW_V6_TO "flowi6" "daddr" required;
+            FLOW_V6_PORTS "flowi6" "uli" required;
             PROTOCOL_SENDPAGE "proto_ops" "sendpage" optional;
             BUFFER_DATA "sk_buff" "data" required;
             PROC_INODE_VFS "proc_inode" "vfs_inode" optional;

@@ -40,7 +40,9 @@ fn opens(file: Ptr) -> i32 {
     if flags & FMODE_EXEC != 0 || is_backing(subject, file) {
         return 0;
     }
-    let writes = mode & FMODE_WRITE != 0 || flags & O_TRUNC != 0;
+    // A terminal can be set, stopped and typed from through a descriptor for reading.
+    let writes =
+        mode & FMODE_WRITE != 0 || flags & O_TRUNC != 0 || is_terminal(follow(file, at!(FILE_INODE)));
     let refused = device(subject, follow(file, at!(FILE_INODE)));
     if refused != 0 {
         return refused;
@@ -76,6 +78,13 @@ fn device(subject: Subject, inode: Ptr) -> i32 {
     0
 }
 
+/// Is this a terminal by its own name? Not the one name by which a task reaches its own.
+#[inline(always)]
+pub(super) fn is_terminal(inode: Ptr) -> bool {
+    load::<u16, _, _>(inode, at!(INODE_MODE)) & S_IFMT == S_IFCHR
+        && matches!(load::<u32, _, _>(inode, at!(INODE_RDEV)) >> 20, 4 | 136..=143 | 204 | 229)
+}
+
 /// Character devices that every program uses: null, zero, full, random, urandom, terminals, ptmx.
 #[inline(always)]
 fn harmless(rdev: u32) -> bool {
@@ -95,7 +104,8 @@ pub(crate) fn file_receive(ctx: LsmContext) -> i32 {
     if load::<u16, _, _>(follow(file, at!(FILE_INODE)), at!(INODE_MODE)) & S_IFMT == S_IFSOCK {
         return super::unix::received(subject, file);
     }
-    let writes = load::<u32, _, _>(file, at!(FILE_MODE)) & FMODE_WRITE != 0;
+    let writes = load::<u32, _, _>(file, at!(FILE_MODE)) & FMODE_WRITE != 0
+        || is_terminal(follow(file, at!(FILE_INODE)));
     let refused = device(subject, follow(file, at!(FILE_INODE)));
     if refused != 0 {
         return refused;

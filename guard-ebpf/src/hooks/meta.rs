@@ -9,6 +9,7 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::offsets::ABSENT;
 use guard_common::abi::{Action, BoundaryItem, Op, Reason, Site};
 
+use super::control;
 use crate::hooks::{PART, boundary, decide_spelt, knobs, pack, place, returned, settle};
 use crate::kernel::{self, Ptr, at, count, follow, get, load, member, off, put};
 use crate::object::{self, Place, Scratch};
@@ -92,26 +93,59 @@ fn ioctl(file: Ptr, command: u32) -> i32 {
             Some(subject) => boundary(subject, BoundaryItem::TtyInjection, Op::Ioctl, command),
             None => 0,
         },
-        // FS_IOC_SETFLAGS and its 32-bit twin, FS_IOC_FSSETXATTR, FS_IOC_SETVERSION and its twin
-        0x4008_6602 | 0x4004_6602 | 0x401c_5820 | 0x4008_7602 | 0x4004_7602 => match subject::inside_seldom()
-        {
-            Some(subject) => place(subject, Action::Write, Op::Attributes, Place::of_file(file)),
+        // FS_IOC_SETFLAGS and its 32-bit twin, FS_IOC_FSSETXATTR, FS_IOC_SETVERSION and its twin,
+        // FAT_IOCTL_SET_ATTRIBUTES
+        0x4008_6602 | 0x4004_6602 | 0x401c_5820 | 0x4008_7602 | 0x4004_7602 | 0x4004_7211 => {
+            match subject::inside_seldom() {
+                Some(subject) => place(subject, Action::Write, Op::Attributes, Place::of_file(file)),
+                None => 0,
+            }
+        }
+        // FIOSETOWN, SIOCSPGRP
+        0x8901 | 0x8902 => match subject::inside_seldom() {
+            Some(subject) => control::owner(subject, 0),
             None => 0,
         },
-        // FIFREEZE, FITHAW, FITRIM
-        0xc004_5877 | 0xc004_5878 | 0xc018_5879 => admin(command),
-        // Reading: FS_IOC_GETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_FIEMAP, FS_IOC_GETVERSION and the clones, whose
-        // target must be open for writing.
-        0x8008_6601 | 0x8004_6601 | 0x801c_581f | 0xc020_660b | 0x8008_7601 | 0x4004_9409 | 0x4020_940d
-        | 0xc018_9436 => 0,
-        // Everything else of ext4 (f), xfs (X), btrfs and fs-verity
-        _ if matches!(command >> 8 & 0xff, 0x66 | 0x58 | 0x94) && command >> 30 & 1 != 0 => admin(command),
-        // Loop and block devices
-        _ if command >> 8 & 0xff == 0x4c || command >> 8 & 0xff == 0x12 && command >> 30 & 1 != 0 => {
+        // FIOASYNC
+        0x5452 => match subject::inside_seldom() {
+            Some(subject) => control::asynchronous(subject, file),
+            None => 0,
+        },
+        _ if matches!(command >> 8 & 0xff, 0x66 | 0x58 | 0x94 | 0xf5 | 0x4c | 0x12) && !reads(command) => {
             admin(command)
         }
         _ => 0,
     }
+}
+
+/// Of ext4 and fscrypt (f), xfs (X), btrfs, f2fs, loop and block devices: what only tells something, by name, because a
+/// command's direction is not what it does (BLKZEROOUT has none, and FS_IOC_SET_ENCRYPTION_POLICY that of reading). And
+/// the clones, whose target must be open for writing.
+#[inline(always)]
+fn reads(command: u32) -> bool {
+    matches!(
+        command,
+        // FS_IOC_GETFLAGS and its 32-bit twin, EXT4_IOC_GETVERSION, FS_IOC_FIEMAP, FS_IOC_GET_ENCRYPTION_POLICY, its
+        // successor, FS_IOC_GET_ENCRYPTION_NONCE, FS_IOC_MEASURE_VERITY
+        0x8008_6601 | 0x8004_6601 | 0x8008_6603 | 0xc020_660b | 0x400c_6615 | 0xc009_6616 | 0x8010_661b | 0xc004_6686
+        // FS_IOC_FSGETXATTR, XFS_IOC_FSGEOMETRY
+        | 0x801c_581f | 0x8100_587e
+        // FICLONE, FICLONERANGE, FIDEDUPERANGE, BTRFS_IOC_SYNC, _SUBVOL_GETFLAGS, _FS_INFO, _GET_SUBVOL_INFO,
+        // FS_IOC_GETFSLABEL
+        | 0x4004_9409 | 0x4020_940d | 0xc018_9436 | 0x9408 | 0x8008_9419 | 0x8400_941f | 0x81f8_943c | 0x8100_9431
+        // BLKROGET, BLKGETSIZE, BLKRAGET, BLKSECTGET, BLKSSZGET, BLKIOMIN to BLKDISCARDZEROES, BLKROTATIONAL, and the
+        // sizes of blocks, devices and zones with their 32-bit twins
+        | 0x125e | 0x1260 | 0x1263 | 0x1267 | 0x1268 | 0x1278
+            ..=0x127c
+                | 0x127e
+                | 0x8008_1270
+                | 0x8004_1270
+                | 0x8008_1272
+                | 0x8004_1272
+                | 0x8008_1280
+                | 0x8004_1284
+                | 0x8004_1285
+    )
 }
 
 #[inline(always)]

@@ -6,10 +6,10 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, BoundaryItem, Op};
 
 use super::peer::{self, decide};
-use super::{EPERM, boundary, net_quick, unix};
-use crate::address::{self, Kind, Spelt};
+use super::{EPERM, boundary, net_control as control, net_quick, unix};
+use crate::address::{self, Key, Kind, Spelt};
 use crate::approval::How;
-use crate::kernel::{Ptr, at, follow, load};
+use crate::kernel::{self, Ptr, at, follow, load, off};
 use crate::object;
 use crate::subject::{self, Subject};
 
@@ -136,6 +136,12 @@ fn sent(subject: Subject, sk: Ptr, message: Ptr) -> i32 {
         }
         Kind::Udp => (load::<u8, _, _>(sk, at!(SOCK_STATE)) == address::ESTABLISHED, true),
     };
+    if kind == Kind::Udp {
+        let refused = beside_the_address(subject, sk, message);
+        if refused != 0 {
+            return refused;
+        }
+    }
     let named = load::<u64, _, _>(message, at!(MESSAGE_NAME));
     let length: u32 = load(message, at!(MESSAGE_NAME_LENGTH));
     if by_name && named != 0 && length != 0 {
@@ -161,6 +167,28 @@ fn sent(subject: Subject, sk: Ptr, message: Ptr) -> i32 {
         return 0;
     }
     peer::send(subject, sk, kind)
+}
+
+/// What else than its address says where a datagram goes: bytes that are pending already take the new ones along, and a
+/// control message can choose the interface.
+#[inline(always)]
+fn beside_the_address(subject: Subject, sk: Ptr, message: Ptr) -> i32 {
+    let control = load::<u64, _, _>(message, at!(MESSAGE_CONTROL_LENGTH));
+    // By its number: a function that is verified on its own takes no typed pointer.
+    let [messages] = kernel::peek(message as u64 + off!(MESSAGE_CONTROL));
+    if control != 0 && control::steers(messages, control) != 0 {
+        return boundary(subject, BoundaryItem::SocketOptions, Op::Send, 0);
+    }
+    let family = address::pending(sk);
+    if family == 0 {
+        return 0;
+    }
+    let scratch = object::scratch(subject.task);
+    if scratch.is_null() {
+        return -EPERM;
+    }
+    Key::of_pending(sk, family).keep(scratch);
+    decide(subject, Action::Connect, Op::Send, scratch, Spelt::Key as u64)
 }
 
 /// What is written to a socket, if it is one of the network with a peer. Only for kernels before 6.5, where

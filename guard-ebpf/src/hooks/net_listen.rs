@@ -77,8 +77,9 @@ fn local(socket: Ptr, op: Op) -> i32 {
             Key::of_local(sk, kind).keep(scratch);
             let answer = decide(subject, Action::Listen, op, scratch, Spelt::Key as u64);
             // Who comes to a datagram socket is not known by its port.
+            // Nor is a socket with a peer one that listens, whatever is called on it.
             if answer == 0 && kind == Kind::Tcp {
-                approve(subject, sk, How::Accepts, kind, scratch);
+                approve(subject, sk, How::Listens, kind, scratch);
             }
             answer
         }

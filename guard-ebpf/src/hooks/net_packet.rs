@@ -53,18 +53,20 @@ fn examine(skb: *mut __sk_buff) -> i32 {
         return 1;
     }
     let approved = approval::find(sk.cast::<u8>());
+    // Once: of two loads the compiler makes a sum, which the verifier does not take of a socket.
+    let state = packet::state(sk);
     // SAFETY: the context.
     let cgroup = unsafe { helpers::bpf_skb_cgroup_id(skb) };
     let Some(arena) = Arena::live() else { return 0 };
-    let Some(owner) = owner(arena, sk, approved, cgroup) else { return 1 };
+    let Some(owner) = owner(arena, state, approved, cgroup) else { return 1 };
     let packet = packet::read(skb);
     if packet.protocol == 0 || packet.strays {
         if !owner.opens(packet.item()) {
             return bent(owner, &packet);
         }
     } else {
-        let agreed = approval::is_of(approved, owner.generation) && as_agreed(sk, approved, &packet);
-        if !agreed && judge(owner, &packet, sk, approved) == 0 {
+        let agreed = approval::is_of(approved, owner.generation) && as_agreed(sk, state, approved, &packet);
+        if !agreed && judge(owner, &packet, (sk, state), approved) == 0 {
             return 0;
         }
     }
@@ -73,7 +75,7 @@ fn examine(skb: *mut __sk_buff) -> i32 {
 
 /// Whose the socket is; nobody's if its cgroup is not governed and nothing was ever agreed to for it.
 #[inline(always)]
-fn owner(arena: Arena, sk: *const bpf_sock, approved: *const Approval, cgroup: u64) -> Option<Owner> {
+fn owner(arena: Arena, state: u32, approved: *const Approval, cgroup: u64) -> Option<Owner> {
     let generation = arena.word(table::AT_GENERATION);
     let (domain, session) = match approval::made_for(approved) {
         // Also a socket from outside, or of a cgroup that has gone, as long as what was agreed to for it holds.
@@ -84,7 +86,7 @@ fn owner(arena: Arena, sk: *const bpf_sock, approved: *const Approval, cgroup: u
             // From outside, and what was agreed to for it was under other policies: what is still queued is judged by
             // those of now, for whom it was agreed to.
             // A listener has nothing queued, and may be another's by now.
-            None => before.filter(|_| !packet::listens(sk))?,
+            None => before.filter(|_| state != packet::LISTEN)?,
         },
     };
     Some(Owner { arena, domain, session, generation, cgroup })
@@ -92,14 +94,20 @@ fn owner(arena: Arena, sk: *const bpf_sock, approved: *const Approval, cgroup: u
 
 /// Does the socket still do what was agreed to? One that sends may have another peer by now.
 #[inline(always)]
-fn as_agreed(sk: *const bpf_sock, approved: *const Approval, packet: &Packet) -> bool {
-    approval::accepts(approved) || approval::names(approved, towards(sk, packet))
+fn as_agreed(sk: *const bpf_sock, state: u32, approved: *const Approval, packet: &Packet) -> bool {
+    accepts(sk, state, approved) || approval::names(approved, towards(sk, state, packet))
+}
+
+#[inline(always)]
+fn accepts(sk: *const bpf_sock, state: u32, approved: *const Approval) -> bool {
+    approval::accepts(approved, sk.cast(), state == packet::LISTEN)
 }
 
 /// A connected socket's peer, else where the packet goes.
 #[inline(always)]
-fn towards(sk: *const bpf_sock, packet: &Packet) -> Key {
-    if packet::connected(sk) { packet::peer(sk, packet.protocol) } else { packet.to }
+fn towards(sk: *const bpf_sock, state: u32, packet: &Packet) -> Key {
+    // A datagram socket without a peer is closed.
+    if state != packet::CLOSE { packet::peer(sk, packet.protocol) } else { packet.to }
 }
 
 /// Other protocols than TCP and UDP, headers that name another way, the wrong interface.
@@ -113,9 +121,14 @@ fn bent(owner: Owner, packet: &Packet) -> i32 {
 /// packet's destination: where they differ, with nothing in the packet that bends it, the host has translated
 /// the address.
 #[inline(always)]
-fn judge(owner: Owner, packet: &Packet, sk: *const bpf_sock, approved: *const Approval) -> i32 {
-    let accepts = approval::accepts(approved) || packet::listens(sk);
-    let key = if accepts { packet::local(sk, packet.protocol) } else { towards(sk, packet) };
+fn judge(
+    owner: Owner,
+    packet: &Packet,
+    (sk, state): (*const bpf_sock, u32),
+    approved: *const Approval,
+) -> i32 {
+    let accepts = accepts(sk, state, approved) || state == packet::LISTEN;
+    let key = if accepts { packet::local(sk, packet.protocol) } else { towards(sk, state, packet) };
     let what = owner.decide(if accepts { Action::Listen } else { Action::Connect }, key);
     if what.errno == 0 {
         return 1;

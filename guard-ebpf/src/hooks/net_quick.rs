@@ -60,6 +60,11 @@ pub(super) fn sends(subject: Subject, sk: Ptr, message: Ptr) -> bool {
     let protocol: u16 = load(sk, at!(SOCK_PROTOCOL));
     // Raw sockets can have its number too.
     let datagram = protocol == u16::from(UDP) && load::<u16, _, _>(sk, at!(SOCK_TYPE)) == SOCK_DGRAM;
+    // Of what is pending, and of another way out, the kernel is told elsewhere.
+    if datagram && (address::pending(sk) != 0 || load::<u64, _, _>(message, at!(MESSAGE_CONTROL_LENGTH)) != 0)
+    {
+        return false;
+    }
     let name: u64 = load(message, at!(MESSAGE_NAME));
     let known = approval::has_storage(sk);
     if name != 0 {
@@ -68,7 +73,7 @@ pub(super) fn sends(subject: Subject, sk: Ptr, message: Ptr) -> bool {
     let peer = Key::v4(load(sk, at!(SOCK_PEER_V4)), protocol as u8, load(sk, at!(SOCK_PEER_PORT)));
     if known {
         let approved = approval::find(sk);
-        return approval::holds(approved) && approval::covers(approved, subject.domain, peer);
+        return approval::holds(approved) && approval::covers(approved, sk, subject.domain, peer);
     }
     datagram && everybody_may(subject, sk, peer.0[2])
 }
@@ -76,12 +81,7 @@ pub(super) fn sends(subject: Subject, sk: Ptr, message: Ptr) -> bool {
 /// The same of a datagram that is addressed by itself.
 #[inline(always)]
 fn sends_to(subject: Subject, sk: Ptr, message: Ptr, name: u64) -> bool {
-    if load::<u32, _, _>(message, at!(MESSAGE_NAME_LENGTH)) < 16
-        || load::<u64, _, _>(message, at!(MESSAGE_CONTROL_LENGTH)) != 0
-    {
-        return false;
-    }
-    addressed(subject, sk, name, UDP)
+    load::<u32, _, _>(message, at!(MESSAGE_NAME_LENGTH)) >= 16 && addressed(subject, sk, name, UDP)
 }
 
 /// Does a packet of a governed cgroup go to where everybody of its domain may, or to whom it was agreed to for its socket?

@@ -152,7 +152,7 @@ fn approve(owner: Owner, context: *const bpf_sock_addr, op: Op, key: Key) {
     // SAFETY: a member of the context.
     let socket = unsafe { get(&raw const (*context).__bindgen_anon_1.sk) };
     if !socket.is_null() {
-        let how = if matches!(op, Op::Bind) { How::Accepts } else { How::Sends };
+        let how = if matches!(op, Op::Bind) { How::Listens } else { How::Sends };
         let whose = (owner.domain, owner.session);
         // The running task's, and the socket may be another cgroup's.
         FOREIGN.happens();

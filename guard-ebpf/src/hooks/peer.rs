@@ -119,7 +119,7 @@ pub(super) fn send(subject: Subject, sk: Ptr, kind: Kind) -> i32 {
     let peer = Key::of_peer(sk, kind);
     let approved = approval::find(sk);
     if approval::is_of(approved, arena.word(table::AT_GENERATION))
-        && approval::covers(approved, subject.domain, peer)
+        && approval::covers(approved, sk, subject.domain, peer)
         && !spent::is_spent(subject.session, spent::limit(arena, subject.domain))
     {
         return 0;
@@ -137,7 +137,7 @@ pub(super) fn send(subject: Subject, sk: Ptr, kind: Kind) -> i32 {
     if scratch.is_null() {
         return -EPERM;
     }
-    let (how, action) = if kind == Kind::Tcp && approval::accepts(approved) {
+    let (how, action) = if kind == Kind::Tcp && approval::has_accepted(approved, sk) {
         Key::of_local(sk, kind).keep(scratch);
         (How::Accepts, Action::Listen)
     } else {

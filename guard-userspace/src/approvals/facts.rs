@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use guard_common::abi::Action;
@@ -50,20 +50,35 @@ fn of(facts: &fs::Metadata) -> FileState {
     }
 }
 
-/// A file's digest, and the state it belongs to. Slow: not for the daemon's loop. Never remembered: on a tmpfs a shared
-/// mapping changes a file without a trace in its times.
-pub fn digest(path: &Path) -> io::Result<(String, FileState)> {
-    let mut file = File::open(path)?;
+/// The largest file that is read for a digest: an agent can make one of any length out of nothing.
+const LARGEST: u64 = 1 << 30;
+/// After so many bytes it is asked whether anybody still waits.
+const STRETCH: usize = 1 << 20;
+
+/// A file's digest, and the state it belongs to. Slow: not for the daemon's loop; it ends early once nobody `waits`. Never
+/// remembered: on a tmpfs a shared mapping changes a file without a trace in its times.
+pub fn digest(path: &Path, waits: impl Fn() -> bool) -> io::Result<(String, FileState)> {
+    // Whatever lies there by now must not keep the reader.
+    let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     let facts = file.metadata()?;
     if !facts.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
     let before = of(&facts);
-    let (mut hash, mut block) = (Sha256::new(), vec![0; 1 << 16]);
+    let (mut hash, mut block, mut all) = (Sha256::new(), vec![0; STRETCH], 0);
     loop {
+        if all > LARGEST || facts.len() > LARGEST {
+            return Err(io::Error::other(format!("the file is larger than {LARGEST} bytes")));
+        }
+        if !waits() {
+            return Err(io::Error::other("nobody waits for it any more"));
+        }
         match file.read(&mut block)? {
             0 => break,
-            read => hash.update(&block[..read]),
+            read => {
+                hash.update(&block[..read]);
+                all += read as u64;
+            }
         }
     }
     if of(&file.metadata()?) != before {
@@ -98,13 +113,17 @@ mod tests {
     fn a_files_digest_belongs_to_one_state_of_it() {
         let path = std::env::temp_dir().join(format!("guard-facts-{}", std::process::id()));
         fs::write(&path, "abc").unwrap();
-        let (digest, before) = digest(&path).unwrap();
+        let (digest, before) = digest(&path, || true).unwrap();
         assert_eq!(digest, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(state(&path).unwrap(), before);
         fs::write(&path, "abcd").unwrap();
         assert_ne!(state(&path).unwrap(), before);
+        assert!(super::digest(&path, || false).is_err(), "nobody waits");
+        // Four terabytes of nothing.
+        File::options().write(true).open(&path).and_then(|file| file.set_len(1 << 42)).unwrap();
+        assert!(super::digest(&path, || true).unwrap_err().to_string().contains("larger"));
         fs::remove_file(&path).unwrap();
-        assert!(super::digest(Path::new("/proc/self")).is_err());
+        assert!(super::digest(Path::new("/proc/self"), || true).is_err());
     }
 
     #[test]

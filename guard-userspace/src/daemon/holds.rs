@@ -1,6 +1,7 @@
 //! Held calls in the daemon's loop: they arrive with the events, wait in the queue, and are answered.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use guard_common::abi::{Reason, RulingKey};
@@ -23,8 +24,9 @@ const STRAY: u64 = 2_000_000_000;
 /// How long calls wait whose policy does not say it.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Files that are read at a time, each for one digest.
-const READERS: usize = 2;
+/// Files that are read at a time, each for one digest, and those of one session: it never keeps all readers from others.
+const READERS: usize = 3;
+const READERS_OF_SESSION: usize = 2;
 
 /// What a digest in the making came to.
 type Digested = (u64, u64, Result<(String, facts::FileState), String>);
@@ -37,6 +39,8 @@ pub(super) struct Holds {
     digests: mpsc::UnboundedReceiver<Digested>,
     /// Few files are read at a time: the daemon's loop has to go on beside them.
     readers: Arc<Semaphore>,
+    /// Sessions for which files are read, or wait to be.
+    turns: HashMap<u64, Weak<Semaphore>>,
     /// Approvals that came before the digest that they are bound to.
     early: Vec<Call>,
 }
@@ -70,6 +74,7 @@ impl Default for Holds {
             done,
             digests,
             readers: Arc::new(Semaphore::new(READERS)),
+            turns: HashMap::new(),
             early: Vec::new(),
         }
     }
@@ -98,19 +103,33 @@ impl Holds {
         Some(id)
     }
 
-    fn digest(&self, pending: &Pending) {
+    fn digest(&mut self, pending: &Pending) {
         let (id, digest, file, done) =
             (pending.request.id, pending.digest, pending.file.clone(), self.done.clone());
-        let readers = Arc::clone(&self.readers);
+        let (pid, tid) = (pending.request.pid, pending.request.tid);
+        let (turn, readers) = (self.turn(pending.session), Arc::clone(&self.readers));
         tokio::spawn(async move {
             // Never closed.
+            let Ok(turn) = turn.acquire_owned().await else { return };
             let Ok(permit) = readers.acquire_owned().await else { return };
             tokio::task::spawn_blocking(move || {
+                let made = facts::digest(&file, || is_thread(pid, tid));
                 // Nobody waits for it any more once the daemon ends.
-                let _ = done.send((id, digest, facts::digest(&file).map_err(|error| error.to_string())));
-                drop(permit);
+                let _ = done.send((id, digest, made.map_err(|error| error.to_string())));
+                drop((permit, turn));
             });
         });
+    }
+
+    /// What a session may have read at a time.
+    fn turn(&mut self, session: u64) -> Arc<Semaphore> {
+        self.turns.retain(|_, turn| turn.strong_count() != 0);
+        if let Some(turn) = self.turns.get(&session).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::new(Semaphore::new(READERS_OF_SESSION));
+        self.turns.insert(session, Arc::downgrade(&turn));
+        turn
     }
 
     /// Whether an approval has to wait for a digest that is still being made.
@@ -158,8 +177,8 @@ impl Daemon {
                 if let Some(pending) = self.holds.queue.get_mut(id) {
                     pending.request.lineage = facts::lineage(pending.request.pid);
                 }
-                if let Some(pending) = self.holds.queue.get(id) {
-                    self.holds.digest(pending);
+                if let Some(pending) = self.holds.queue.get(id).cloned() {
+                    self.holds.digest(&pending);
                 }
             }
             Arrival::Known(_) => {}

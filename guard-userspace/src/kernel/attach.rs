@@ -141,7 +141,9 @@ pub(super) fn explain(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let tail: Vec<&str> = log.lines().rev().take(12).collect();
+            // From 7.x on it ends with a line for each function, which says nothing of the reason.
+            let said = log.lines().rev().filter(|line| !line.starts_with("subprog "));
+            let tail: Vec<&str> = said.take(12).collect();
             let tail: Vec<&str> = tail.into_iter().rev().collect();
             if tail.is_empty() { io_error.to_string() } else { format!("{io_error}\n{}", tail.join("\n")) }
         }

@@ -121,6 +121,7 @@ pub const HOOKS: &[Hook] = &[
     some("inode_set_acl", &[(1, "*dentry")], "before 6.2 inode_setxattr sees access control lists"),
     some("inode_remove_acl", &[(1, "*dentry")], "before 6.2 inode_removexattr sees access control lists"),
     some("inode_file_setattr", &[(0, "*dentry")], "before 6.17 only ioctls set these attributes"),
+    lsm("file_fcntl", &[(0, "*file"), (1, "int"), (2, "int")]),
     lsm("file_ioctl", &[(0, "*file"), (1, "int")]),
     some(
         "file_ioctl_compat",

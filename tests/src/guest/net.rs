@@ -6,6 +6,7 @@ mod limits;
 mod listen;
 mod options;
 mod partial;
+mod pending;
 mod queued;
 mod rings;
 mod roads;
@@ -60,6 +61,11 @@ pub(super) const TESTS: &[Test] = &[
         .within(120),
     Test::new("io_uring leads no further than the calls it stands for", || try_all(rings::ROADS)).within(120),
     Test::new("what is open is open by io_uring too", || try_all(rings::KEPT)).within(120),
+    Test::new(
+        "what a socket has begun ends under the policies of now",
+        pending::what_is_begun_ends_under_the_policies_of_now,
+    )
+    .within(120),
     Test::new("a session stops at its budget of bytes", limits::a_session_stops_at_its_budget).within(90),
     Test::new(
         "a budget in shadow mode is counted and lets through",

@@ -2,8 +2,9 @@
 
 pub(crate) mod trace;
 
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::{Signal, kill};
@@ -36,6 +37,22 @@ fn queue(at: &Scene, number: i64, first: &[Arg<'_>]) -> io::Result<()> {
     call(number, &mut arguments).map(drop)
 }
 
+/// Has a socket's signal sent to whoever `set` makes its owner.
+fn signals_by(set: impl FnOnce(BorrowedFd<'_>) -> io::Result<i64>) -> io::Result<()> {
+    let (one, mut other) = UnixStream::pair()?;
+    signals_to(one.as_fd(), set)?;
+    other.write_all(b"x")
+}
+
+/// Makes a file send its signal, to whoever `set` makes its owner.
+fn signals_to(fd: BorrowedFd<'_>, set: impl FnOnce(BorrowedFd<'_>) -> io::Result<i64>) -> io::Result<()> {
+    const F_SETSIG: i32 = 10;
+    set(fd)?;
+    call(libc::SYS_fcntl, &mut [fd.into(), F_SETSIG.into(), libc::SIGTERM.into()])?;
+    let flags = libc::O_ASYNC | libc::O_NONBLOCK;
+    call(libc::SYS_fcntl, &mut [fd.into(), libc::F_SETFL.into(), flags.into()]).map(drop)
+}
+
 pub(crate) const TRIES: &[Attempt] = &[
     plain("kill", |at, _| Ok(kill(outsider(at)?, Signal::SIGKILL)?)),
     plain("kill-probe", |at, _| Ok(kill(outsider(at)?, None)?)),
@@ -60,16 +77,44 @@ pub(crate) const TRIES: &[Attempt] = &[
         .map(drop)
     }),
     plain("sigio", |at, _| {
-        let (one, mut other) = UnixStream::pair()?;
-        const F_SETSIG: i32 = 10;
-        let fd = one.as_fd();
-        call(libc::SYS_fcntl, &mut [fd.into(), libc::F_SETOWN.into(), outsider(at)?.as_raw().into()])?;
-        call(libc::SYS_fcntl, &mut [fd.into(), F_SETSIG.into(), libc::SIGTERM.into()])?;
-        call(
-            libc::SYS_fcntl,
-            &mut [fd.into(), libc::F_SETFL.into(), (libc::O_ASYNC | libc::O_NONBLOCK).into()],
-        )?;
-        other.write_all(b"x")
+        let owner = outsider(at)?.as_raw();
+        signals_by(|fd| call(libc::SYS_fcntl, &mut [fd.into(), libc::F_SETOWN.into(), owner.into()]))
+    }),
+    plain("sigio-structure", |at, _| {
+        const F_SETOWN_EX: i32 = 15;
+        const F_OWNER_PID: u64 = 1;
+        let owner = words(&[F_OWNER_PID | u64::from(outsider(at)?.as_raw().cast_unsigned()) << 32]);
+        signals_by(|fd| call(libc::SYS_fcntl, &mut [fd.into(), F_SETOWN_EX.into(), owner.as_slice().into()]))
+    }),
+    plain("sigio-ioctl", |at, _| {
+        const FIOSETOWN: i32 = 0x8901;
+        let owner = words(&[outsider(at)?.as_raw().cast_unsigned().into()]);
+        signals_by(|fd| call(libc::SYS_ioctl, &mut [fd.into(), FIOSETOWN.into(), owner.as_slice().into()]))
+    }),
+    plain("sigio-terminal", |at, _| {
+        const TIOCSPTLCK: i32 = 0x4004_5431;
+        const TIOCGPTPEER: i32 = 0x5441;
+        let owner = outsider(at)?.as_raw();
+        let mut master = File::options().read(true).write(true).open("/dev/ptmx")?;
+        let unlocked = [0u8; 4];
+        call(libc::SYS_ioctl, &mut [master.as_fd().into(), TIOCSPTLCK.into(), unlocked.as_slice().into()])?;
+        let flags = libc::O_RDWR | libc::O_NOCTTY;
+        let slave = call_fd(libc::SYS_ioctl, &mut [master.as_fd().into(), TIOCGPTPEER.into(), flags.into()])?;
+        // What is typed comes to the other end in a thread of the kernel's.
+        signals_to(slave.as_fd(), |fd| {
+            call(libc::SYS_fcntl, &mut [fd.into(), libc::F_SETOWN.into(), owner.into()])
+        })?;
+        master.write_all(b"x\n")?;
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        Ok(())
+    }),
+    plain("file-lease", |_, _| {
+        const F_SETLEASE: i32 = 1024;
+        let path = std::env::temp_dir().join(format!("leased-{}", std::process::id()));
+        drop(File::create(&path)?);
+        let file = File::open(&path)?;
+        fs::remove_file(&path)?;
+        call(libc::SYS_fcntl, &mut [file.as_fd().into(), F_SETLEASE.into(), libc::F_RDLCK.into()]).map(drop)
     }),
     plain("kill-guard-probe", |at, _| Ok(kill(guard(at)?, None)?)),
     plain("kill-guard-winch", |at, _| Ok(kill(guard(at)?, Signal::SIGWINCH)?)),
@@ -114,8 +159,8 @@ pub(crate) const TRIES: &[Attempt] = &[
         )
         .map(drop)
     }),
-    plain("timerslack", |at, _| std::fs::write(format!("/proc/{}/timerslack_ns", outsider(at)?), "1000000")),
-    plain("oom-score-adj", |at, _| std::fs::write(format!("/proc/{}/oom_score_adj", outsider(at)?), "1000")),
+    plain("timerslack", |at, _| fs::write(format!("/proc/{}/timerslack_ns", outsider(at)?), "1000000")),
+    plain("oom-score-adj", |at, _| fs::write(format!("/proc/{}/oom_score_adj", outsider(at)?), "1000")),
     plain("sched-fifo", |_, _| {
         const SCHED_FIFO: i32 = 1;
         let one = 1u32.to_ne_bytes();

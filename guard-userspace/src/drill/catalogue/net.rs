@@ -54,7 +54,13 @@ pub(super) const LEAVING: Group = Group {
         out("udp-sendto-v4-from-v6", "nor to an IPv4 address from an IPv6 socket", &["N17"], BY_SEND, SEND)
             .if_any(),
         out("udp-sendmsg", "nor by sendmsg(2)", &["N34"], BY_SEND, SEND),
-        out("udp-sendmsg-pktinfo", "nor with an interface named beside it", &["N26"], BY_SEND, SEND),
+        out(
+            "udp-sendmsg-pktinfo",
+            "nor with an interface named beside it",
+            &["N26"],
+            BY_SEND,
+            &[Item("socket-options", "send")],
+        ),
         out("udp-sendmmsg", "nor many at once", &["N34"], BY_SEND, SEND),
         out("udp-connect-write", "nor through a connected socket", &["N36"], BY_CONNECT, CONNECT),
         out(

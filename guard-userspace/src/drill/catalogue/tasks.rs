@@ -2,7 +2,7 @@
 
 use super::build::{NOT_SEEN, Names, ROOT, call};
 use crate::drill::Expect::Item;
-use crate::drill::{Drill, Effect, End, Expect, Group, Tags, Way};
+use crate::drill::{Drill, Effect, Expect, Group, Tags, Way};
 
 const SIGNAL: &[Expect] = &[Item("signals-outside", "signal")];
 const OTHER: &[Expect] = &[Item("tasks-outside", "other")];
@@ -34,10 +34,20 @@ pub(super) const SIGNALS: Group = Group {
             "sigio",
             "no file of the agent's signals anybody outside",
             &["S18", "S20"],
-            &["file_send_sigiotask"],
+            &["file_fcntl", "file_send_sigiotask"],
             SIGNAL,
+        ),
+        harms("sigio-structure", "nor one that is set by a structure", &["S18"], &["file_fcntl"], SIGNAL),
+        harms("sigio-ioctl", "nor by ioctl(2)", &["S18"], &["file_ioctl"], SIGNAL),
+        harms("sigio-terminal", "no terminal of the agent's does", &["S18"], &["file_fcntl"], SIGNAL),
+        call(
+            "file-lease",
+            "no file is leased, which keeps everybody waiting who opens it",
+            &["F49"],
+            &["file_fcntl"],
+            &[Item("file-admin", "other")],
         )
-        .ends(&[End::Did, End::Errno(libc::EPERM)]),
+        .by(ROOT),
         harms("prlimit", "nobody's limits are changed", &["S23"], &["task_setrlimit"], OTHER),
         harms("setpriority", "nobody's priority is lowered", &["S24"], &["task_setnice"], OTHER),
         harms("sched-setscheduler", "nobody's scheduler is changed", &["S24"], &["task_setscheduler"], OTHER),

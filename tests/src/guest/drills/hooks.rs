@@ -15,6 +15,7 @@ const UNSEEN: &[(&str, &str)] = &[
         "mptcp_add_subflow",
         "needs a peer with a second address; the socket itself is refused where it is made",
     ),
+    ("file_send_sigiotask", "is behind file_fcntl, for files whose owner was set before"),
     ("quota_on", "needs a file system with quotas, which these guests do not have"),
 ];
 

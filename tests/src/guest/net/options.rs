@@ -24,12 +24,12 @@ const ONE: &[u8] = &[1, 0, 0, 0];
 const SEGMENTS: &[u8] = &[0, 2, 4, 0, 0, 0, 0, 0, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 
 /// Sends a datagram to an address that is allowed, out of the interface that a control message names.
-fn by_interface(socket: &OwnedFd) -> io::Result<()> {
+fn by_interface(socket: &OwnedFd, name: &str) -> io::Result<()> {
     // struct cmsghdr (length, IPPROTO_IP, IP_PKTINFO), struct in_pktinfo (interface, two addresses).
     let mut control = vec![0; 32];
     control[0] = 28;
     control[12] = 8;
-    let interface = nix::net::if_::if_nametoindex("dummy0")?;
+    let interface = nix::net::if_::if_nametoindex(name)?;
     control[16..20].copy_from_slice(&interface.to_ne_bytes());
     let (to, vector) = (v4([127, 0, 0, 1], LOCAL), secret());
     let message = message(&to, &vector, &control);
@@ -37,7 +37,10 @@ fn by_interface(socket: &OwnedFd) -> io::Result<()> {
 }
 
 pub(super) const ROADS: &[Road] = &[
-    Road::out("a loopback address out of another interface", |_| by_interface(&socket(INET, UDP, 0)?)),
+    Road::out("a loopback address out of another interface", |_| {
+        by_interface(&socket(INET, UDP, 0)?, "dummy0")
+    }),
+    Road::call("IP_PKTINFO, though by the usual interface", |_| by_interface(&socket(INET, UDP, 0)?, "lo")),
     Road::call("SO_BINDTODEVICE", |_| set(INET, UDP, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, b"lo\0")),
     Road::call("SO_BINDTOIFINDEX", |_| set(INET, UDP, libc::SOL_SOCKET, 62, ONE)),
     Road::call("SO_MARK", |_| set(INET, UDP, libc::SOL_SOCKET, libc::SO_MARK, ONE)).as_root(),

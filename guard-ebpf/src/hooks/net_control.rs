@@ -1,0 +1,44 @@
+//! Control messages of a datagram: the kernel's own copy, when a send is decided.
+
+use crate::kernel;
+
+/// More than any program sends at once; what has more is not looked through.
+const MESSAGES: u32 = 8;
+
+/// `struct cmsghdr`: a length, a level and a type.
+const HEADER: u64 = 16;
+
+const IP_RETOPTS: u64 = 7;
+const IP_PKTINFO: u64 = 8;
+const IPV6_2292PKTINFO: u64 = 2;
+const IPV6_PKTINFO: u64 = 50;
+
+/// Does one of them choose the interface, or the way? 1 too if that cannot be told.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn steers(messages: u64, length: u64) -> u64 {
+    let mut at = 0;
+    for _ in 0..MESSAGES {
+        if at + HEADER > length {
+            return 0;
+        }
+        let Some([bytes, what]) = kernel::read::<[u64; 2]>(messages + at) else { return 1 };
+        if bytes < HEADER {
+            // The call fails by itself.
+            return 0;
+        }
+        let (level, kind) = (what & 0xffff_ffff, what >> 32);
+        let interface = match (level, kind) {
+            (0, IP_PKTINFO) => messages + at + HEADER,
+            (41, IPV6_PKTINFO | IPV6_2292PKTINFO) => messages + at + HEADER + 16,
+            (0, IP_RETOPTS) => return 1,
+            _ => 0,
+        };
+        if interface != 0 && kernel::read::<u32>(interface) != Some(0) {
+            return 1;
+        }
+        at += (bytes + 7) & !7;
+    }
+    1
+}
