@@ -11,7 +11,7 @@ names! {
         Chroot = 2, "chroot";
         /// Trace, read or write the memory of a task outside the domain.
         PtraceOutside = 3, "ptrace-outside";
-        /// Signal a task outside the domain.
+        /// Signal a task outside the domain, or have a file do it.
         SignalsOutside = 4, "signals-outside";
         /// Receive a file descriptor that was opened outside the domain.
         ForeignFds = 5, "foreign-fds";
@@ -39,13 +39,13 @@ names! {
         Machine = 16, "machine";
         /// Sockets of families and protocols beyond unix, TCP and UDP.
         SocketFamilies = 17, "socket-families";
-        /// Socket options that bend where a packet goes.
+        /// Socket options and control messages that bend where a packet goes.
         SocketOptions = 18, "socket-options";
         /// Change the priority, limits or placement of a task outside the domain.
         TasksOutside = 19, "tasks-outside";
         /// File-system administration by ioctl or attribute calls.
         FileAdmin = 20, "file-admin";
-        /// Notification of other tasks' file use (fanotify permission events, leases).
+        /// Notification of other tasks' file use (fanotify permission events, leases, delegations).
         FileWatches = 21, "file-watches";
         /// System V and POSIX message queues and shared memory of others.
         SharedIpc = 22, "shared-ipc";

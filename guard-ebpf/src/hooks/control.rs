@@ -41,7 +41,7 @@ fn sets(file: Ptr, command: u32, argument: u64) -> i32 {
         F_SETOWN | F_SETOWN_EX => owner(subject, argument as u32),
         F_SETLEASE if argument == F_UNLCK => 0,
         // A lease or a delegation keeps everybody waiting who opens the file: guard's daemon too.
-        _ => boundary(subject, BoundaryItem::FileAdmin, Op::Other, command),
+        _ => boundary(subject, BoundaryItem::FileWatches, Op::Other, command),
     }
 }
 

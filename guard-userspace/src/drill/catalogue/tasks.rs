@@ -45,7 +45,7 @@ pub(super) const SIGNALS: Group = Group {
             "no file is leased, which keeps everybody waiting who opens it",
             &["F49"],
             &["file_fcntl"],
-            &[Item("file-admin", "other")],
+            &[Item("file-watches", "other")],
         )
         .by(ROOT),
         harms("prlimit", "nobody's limits are changed", &["S23"], &["task_setrlimit"], OTHER),
