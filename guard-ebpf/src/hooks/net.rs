@@ -179,6 +179,12 @@ fn beside_the_address(subject: Subject, sk: Ptr, message: Ptr) -> i32 {
     if control != 0 && control::steers(messages, control) != 0 {
         return boundary(subject, BoundaryItem::SocketOptions, Op::Send, 0);
     }
+    begun(subject, sk)
+}
+
+/// Decides on the address to which a datagram socket has bytes pending, if it has any.
+#[inline(always)]
+fn begun(subject: Subject, sk: Ptr) -> i32 {
     let family = address::pending(sk);
     if family == 0 {
         return 0;
@@ -206,6 +212,12 @@ pub(super) fn written(file: Ptr) -> i32 {
         return -EPERM;
     }
     let kind = Kind::of(sk);
+    if kind == Kind::Udp {
+        let refused = begun(subject, sk);
+        if refused != 0 {
+            return refused;
+        }
+    }
     match kind {
         Kind::Local if subject.boxed => unix::through(subject, sk),
         Kind::Local | Kind::Kernel => 0,
