@@ -9,7 +9,7 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{BoundaryItem, Op};
 
 use super::boundary;
-use super::file::is_terminal;
+use super::file::{is_character, is_terminal};
 use crate::kernel::{self, Ptr, at, follow, load, off};
 use crate::subject::{self, Subject};
 
@@ -54,7 +54,9 @@ pub(super) fn owner(subject: Subject, to: u32) -> i32 {
 /// A terminal sends them to whoever is in its foreground (`tty_fasync`), anything else to who was set.
 #[inline(always)]
 pub(super) fn asynchronous(subject: Subject, file: Ptr) -> i32 {
-    if is_terminal(follow(file, at!(FILE_INODE))) { owner(subject, 0) } else { 0 }
+    let inode = follow(file, at!(FILE_INODE));
+    // Also by the names that mean a task's own: others can be in the foreground of that.
+    if is_terminal(inode) || is_character(inode, 5) { owner(subject, 0) } else { 0 }
 }
 
 /// The number of a task's process in its own namespace, by which it names itself.

@@ -85,6 +85,13 @@ pub(super) fn is_terminal(inode: Ptr) -> bool {
         && matches!(load::<u32, _, _>(inode, at!(INODE_RDEV)) >> 20, 4 | 136..=143 | 204 | 229)
 }
 
+/// Is this a character device of that major number?
+#[inline(always)]
+pub(super) fn is_character(inode: Ptr, major: u32) -> bool {
+    load::<u16, _, _>(inode, at!(INODE_MODE)) & S_IFMT == S_IFCHR
+        && load::<u32, _, _>(inode, at!(INODE_RDEV)) >> 20 == major
+}
+
 /// Character devices that every program uses: null, zero, full, random, urandom, terminals, ptmx.
 #[inline(always)]
 fn harmless(rdev: u32) -> bool {

@@ -6,7 +6,7 @@ use aya_ebpf::programs::LsmContext;
 use guard_common::abi::{Action, BoundaryItem, Op};
 
 use super::peer::{self, decide};
-use super::{EPERM, boundary, net_control as control, net_quick, unix};
+use super::{EPERM, boundary, net_control, net_quick, unix};
 use crate::address::{self, Key, Kind, Spelt};
 use crate::approval::How;
 use crate::kernel::{self, Ptr, at, follow, load, off};
@@ -176,7 +176,7 @@ fn beside_the_address(subject: Subject, sk: Ptr, message: Ptr) -> i32 {
     let control = load::<u64, _, _>(message, at!(MESSAGE_CONTROL_LENGTH));
     // By its number: a function that is verified on its own takes no typed pointer.
     let [messages] = kernel::peek(message as u64 + off!(MESSAGE_CONTROL));
-    if control != 0 && control::steers(messages, control) != 0 {
+    if control != 0 && net_control::steers(messages, control) != 0 {
         return boundary(subject, BoundaryItem::SocketOptions, Op::Send, 0);
     }
     begun(subject, sk)
