@@ -274,11 +274,11 @@ pub(crate) fn set(task: Ptr, label: &Label) -> *mut Label {
 }
 
 /// Will a child of the running task, born in its cgroup, be found to have this label though it has none of
-/// its own?
+/// its own? Not a launcher's: that would be found to prepare.
 #[inline(always)]
 pub(crate) fn found_by_cgroup(task: Ptr, label: &Label) -> bool {
     let entry = CGROUPS.get(&cgroups::cgroup_of(task));
-    if entry.is_null() || label.flags & LabelFlags::PENDING != 0 {
+    if entry.is_null() || label.flags & LabelFlags::PENDING != 0 || launcher::runs_launcher(task) {
         return false;
     }
     // SAFETY: not null, an entry of the map.

@@ -44,7 +44,8 @@ pub(crate) fn task_alloc(ctx: LsmContext) -> i32 {
     0
 }
 
-/// Is the other task of the same session, or nobody's business?
+/// Is the other task of the same session, or nobody's business? A launcher that prepares is not inside yet: whoever
+/// could steer it would act outside.
 #[inline(always)]
 fn same_session(subject: Subject, other: Ptr) -> bool {
     let mut label = MaybeUninit::uninit();
@@ -52,7 +53,7 @@ fn same_session(subject: Subject, other: Ptr) -> bool {
     if !subject::own_label(other, label) && !subject::own_label(subject::leader(other), label) {
         return load::<u32, _, _>(other, at!(TASK_TGID)) == load::<u32, _, _>(subject.task, at!(TASK_TGID));
     }
-    label.session == subject.session
+    label.session == subject.session && label.flags & LabelFlags::PENDING == 0
 }
 
 #[inline(always)]

@@ -30,6 +30,7 @@ pub(super) const TESTS: &[Test] = &[
         "a launcher that runs once more with mounts of its own is inside",
         launcher::is_one_on_the_host_alone,
     ),
+    test("a launcher that prepares is steered by nobody inside", launcher::nobodys_tool),
     test("a launcher's program frees nobody who is inside", launcher::frees_nobody),
 ];
 

@@ -12,8 +12,9 @@ use anyhow::{Result, ensure};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::Signal;
 
-use super::super::agent::{End, Way, Who, attempt_after, enter, inside};
+use super::super::agent::{End, Way, Who, attempt_after, enter, inside, outside};
 use super::super::ground::At;
 use super::super::stage::{LAUNCHER, Stage};
 use super::super::sys;
@@ -87,6 +88,36 @@ fn came_by(
 pub(super) fn prepares() -> Result<()> {
     let came = came_of(launch)?;
     ensure!(came == Came { prepared: true, handed_over: false }, "{came:?}");
+    Ok(())
+}
+
+/// A launcher that prepares acts outside: whoever could stop it, or trace it, would too.
+pub(super) fn nobodys_tool() -> Result<()> {
+    let (stage, probe) = (Stage::set()?, Probe::new()?);
+    let (ready, go) = (probe.0.at_work("ready"), probe.0.at_work("go"));
+    for old in [&ready, &go] {
+        let _ = fs::remove_file(old);
+    }
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU)?;
+    let script = format!("touch {}; read go < {}", ready.display(), go.display());
+    let cgroup = stage.cgroup("box")?;
+    let child = sys::spawn(|| i32::from(launch(&script).is_err()))?;
+    while !ready.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    enter(cgroup.path(), child)?;
+    let signal = || Ok(nix::sys::signal::kill(child, Signal::SIGCONT)?);
+    let trace = || Ok(nix::sys::ptrace::seize(child, nix::sys::ptrace::Options::empty())?);
+    let ends = [
+        ("a signal", outside(Who::Root, signal)?, inside(cgroup.path(), Who::Root, signal)?),
+        ("a trace", outside(Who::Root, trace)?, inside(cgroup.path(), Who::Root, trace)?),
+    ];
+    nix::sys::signal::kill(child, Signal::SIGKILL)?;
+    nix::sys::wait::waitpid(child, None)?;
+    for (what, control, end) in ends {
+        ensure!(control == End::Did, "{what} from outside, the control, ended with {control:?}");
+        ensure!(end == End::Errno(libc::EPERM), "{what} from inside ended with {end:?}");
+    }
     Ok(())
 }
 
