@@ -76,6 +76,9 @@ refusals! {
     uring_cmd "uring_cmd" IoUringSpecial Other;
     /// `int uring_override_creds(const struct cred *new)`
     uring_override_creds "uring_override_creds" IoUringSpecial Other;
+    /// `int cred_alloc_blank(struct cred *cred, gfp_t gfp)`: for KEYCTL_SESSION_TO_PARENT alone, which gives the parent
+    /// the caller's keyring.
+    cred_alloc_blank "cred_alloc_blank" TasksOutside Other;
     /// `int tun_dev_create(void)`
     tun_dev_create "tun_dev_create" SocketFamilies Socket;
 }

@@ -148,6 +148,7 @@ pub const HOOKS: &[Hook] = &[
     some("uring_override_creds", &[], "before 5.16 there is no such hook; kernels that old are refused"),
     lsm("tun_dev_create", &[]),
     lsm("key_alloc", &[(0, "*key")]),
+    lsm("cred_alloc_blank", &[]),
     lsm("task_kill", &[(0, "*task_struct"), (1, "*kernel_siginfo")]),
     lsm("ptrace_access_check", &[(0, "*task_struct"), (1, "int")]),
     lsm("ptrace_traceme", &[(0, "*task_struct")]),

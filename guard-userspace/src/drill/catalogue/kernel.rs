@@ -238,6 +238,15 @@ pub(super) const OWNERS: Group = Group {
             .if_any()
             .vm(),
         call(
+            "keyctl-session-to-parent",
+            "nobody's keyring is put in place of its parent's",
+            &["S18"],
+            &["cred_alloc_blank"],
+            &[Item("tasks-outside", "other")],
+        )
+        // All that its caller makes of a refusal.
+        .ends(&[End::Errno(libc::ENOMEM)]),
+        call(
             "uring-sqpoll",
             "no kernel thread works for an io_uring",
             &["N68", "N69"],

@@ -37,6 +37,14 @@ fn request_key(kind: &CStr) -> io::Result<()> {
         .map(drop)
 }
 
+/// Puts a keyring of its own in place of its parent's.
+fn give_parent_a_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
+    const KEYCTL_SESSION_TO_PARENT: i32 = 18;
+    call(libc::SYS_keyctl, &mut [KEYCTL_JOIN_SESSION_KEYRING.into(), 0.into()])?;
+    call(libc::SYS_keyctl, &mut [KEYCTL_SESSION_TO_PARENT.into()]).map(drop)
+}
+
 /// Whether the kernel knows keys of this type: what is asked of a type that it does not know ends as if nothing were found.
 fn has_keys(kind: &CStr) -> io::Result<Vec<OwnedFd>> {
     let key = &mut [kind.into(), c"probe.invalid".into(), c"x".into(), 1.into(), Arg::Num(-2)];
@@ -114,6 +122,7 @@ pub(crate) const TRIES: &[Attempt] = &[
     }),
     plain("request-key", |_, _| request_key(c"user")),
     handed("request-key-dns", |_| has_keys(c"dns_resolver"), |_, _| request_key(c"dns_resolver")),
+    plain("keyctl-session-to-parent", |_, _| give_parent_a_keyring()),
     plain("reboot-harmless", |_, _| {
         const CAD_OFF: i64 = 0;
         call(
