@@ -44,6 +44,14 @@ fn look_up_move(task: Ptr) -> u64 {
     if place.is_null() { 0 } else { get(place) }
 }
 
+/// A process is gone. What is left of it would take the room of others' moves.
+#[inline(always)]
+pub(crate) fn ends(task: Ptr) {
+    if MOVED.happened() {
+        GROUPS.delete(&group(task));
+    }
+}
+
 /// The domain that `profile` of `unit` leads to from `domain`, 0 for none.
 // SAFETY: the name is this function's alone in the object.
 #[unsafe(export_name = "led_to")]

@@ -12,6 +12,7 @@ use guard_common::limits::PATH_MAX;
 use guard_common::nuls;
 use guard_common::table::{self, Answer, Words as _};
 
+use crate::confine;
 use crate::emit::{self, Process, TAIL, What, emit};
 use crate::hold;
 use crate::judge::Arena;
@@ -172,6 +173,7 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     if load::<u32, _, _>(follow(kernel::loose(task), at!(TASK_SIGNAL)), at!(SIGNAL_LIVE)) != 0 {
         return 0;
     }
+    confine::ends(task);
     let mut label = MaybeUninit::uninit();
     let label = subject::no_label(&mut label);
     if !subject::own_of_current(task, label) && !subject::own_label(leader, label) {
