@@ -7,7 +7,7 @@ use guard_common::abi::Reason;
 use super::holds::Given;
 use super::{Daemon, Reader, chain};
 use crate::audit::Value;
-use crate::control::{Call, Greeting, Peer, Refusal, Reply, Request};
+use crate::control::{Act, Call, Greeting, Peer, Refusal, Reply, Request};
 
 impl Daemon {
     /// Answers one call.
@@ -17,6 +17,8 @@ impl Daemon {
             Reply::Error(Refusal::Forbidden(
                 "a task inside a domain may not speak with the daemon".to_owned(),
             ))
+        } else if let Some(refusal) = self.unrecorded(&call.request, reader) {
+            Reply::Error(refusal)
         } else if self.holds.is_early(&call.request) {
             return self.holds.keep(call);
         } else {
@@ -31,6 +33,20 @@ impl Daemon {
         let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", peer.pid)).unwrap_or_default();
         let path = cgroup.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
         self.kernel.label(peer.pid).is_some() || self.plan.domain_of(path.as_bytes()) != 0
+    }
+
+    /// What people do is done only where it can be written down. To refuse, to stop and to look can wait for no disk.
+    fn unrecorded(&self, request: &Request, reader: &Reader) -> Option<Refusal> {
+        let loosens = match request {
+            Request::Run(_) | Request::Mode { .. } => true,
+            Request::Answer { approve, .. } => *approve,
+            Request::Act { act, .. } => *act == Act::Thaw,
+            _ => false,
+        };
+        let why = reader.refused().filter(|_| loosens)?;
+        Some(Refusal::Failed(format!(
+            "the audit log cannot be written, so nobody would know of this: {why}; make room, and ask again"
+        )))
     }
 
     fn reply(&mut self, request: &Request, peer: &Peer, reader: &mut Reader) -> Reply {

@@ -184,8 +184,10 @@ impl Reader {
             self.since = Instant::now();
             self.pending.push(self.generation(plan));
         }
+        // What is taken is gone from the kernel, and with this process.
+        let stuck = self.refused.is_some() && !self.pending.is_empty();
         let mut end = false;
-        while !end && taken < TURN && self.pending.len() < BATCH {
+        while !end && !stuck && taken < TURN && self.pending.len() < BATCH {
             let Some(entry) = self.ring.next() else {
                 end = true;
                 continue;
