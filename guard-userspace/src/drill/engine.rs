@@ -51,7 +51,7 @@ const LIMIT: Duration = Duration::from_secs(4);
 /// The same where everything is slow on purpose.
 const LIMIT_IN_CHAOS: Duration = Duration::from_secs(20);
 /// How often, and after how long, a control that ran into a shortage made on purpose is tried again.
-const SHORTAGES: u32 = 20;
+const SHORTAGES: u32 = 60;
 const SHORTAGE: Duration = Duration::from_millis(500);
 
 /// One attempt that was made, and what was seen of it from outside.
