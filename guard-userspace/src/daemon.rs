@@ -44,6 +44,7 @@ use sessions::Sessions;
 use signals::Signals;
 
 pub use drills::{CGROUP as DRILL_CGROUP, directory as drill_directory, policy_name as drill_policy_name};
+use policies::Stamp;
 pub use policies::{Loaded, PolicyError, load as load_policies};
 pub use reader::Reader;
 pub use state::{PolicyState, State};
@@ -119,7 +120,7 @@ struct Daemon {
     sessions: Sessions,
     /// Numbers of domains that nobody was in when it was last looked.
     unused: BTreeSet<u32>,
-    /// Why the last reload was refused, until one succeeds.
+    /// Why the policies of the directory are refused, until they are good.
     refused: Option<String>,
     /// Why the audit log cannot be written, while it cannot.
     unwritten: Option<String>,
@@ -140,8 +141,9 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     }
     // First what no policy can mend.
     let tier = kernel::fitness(config.allow_partial)?;
-    let loaded = policies::load(&config.policies)?;
-    refuse_governed_cgroup(&loaded)?;
+    // Taken before they are read: what changes meanwhile is seen.
+    let stamp = policies::stamp(&config.policies);
+    let (loaded, refused) = first_policies(&config)?;
     let _alone = config.pins.claim()?;
     let kernel = Kernel::start(config.pins.clone(), &config.cgroups, tier)?;
     kernel
@@ -165,7 +167,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         loaded,
         sessions,
         unused: BTreeSet::new(),
-        refused: None,
+        refused,
         unwritten: None,
         holds: Holds::default(),
         deciding,
@@ -186,7 +188,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         warn!("degraded: {}", Tier::PARTIAL);
     }
     notify::ready();
-    let served = daemon.serve(&mut reader, &mut server, &mut why, &mut signals).await;
+    let served = daemon.serve(&mut reader, &mut server, &mut why, &mut signals, stamp).await;
     daemon.end_holds(&mut reader);
     let finished = reader.finish();
     if daemon.config.detach {
@@ -216,6 +218,9 @@ impl Daemon {
             .settle(self.plan.generation)
             .map_err(doing("tell the programs that policies have changed"))?;
         info!(generation = self.plan.generation, cgroups = governed.len(), labelled, "installed");
+        if let Err(unkept) = policies::keep(&self.config, &self.loaded) {
+            warn!(error = %chain(&unkept), "the policies are not kept for a start that finds worse ones");
+        }
         self.ask_again();
         for gone in self.gateways.follow(&self.loaded) {
             self.kernel.close_gateway(gone, None).map_err(doing("forget a gateway"))?;
@@ -238,7 +243,9 @@ impl Daemon {
     fn reload(&mut self) {
         let outcome = policies::load_again(&self.config.policies, &self.loaded).map_err(DaemonError::from);
         let outcome = outcome.and_then(|loaded| {
-            compile_with_drills(loaded, &self.config, &self.plan.ids, self.next_generation())
+            let next = compile_with_drills(loaded, &self.config, &self.plan.ids, self.next_generation())?;
+            refuse_governed_cgroup(&next.1)?;
+            Ok(next)
         });
         match outcome {
             Ok((loaded, plan)) => {
@@ -314,9 +321,9 @@ impl Daemon {
         server: &mut Server,
         why: &mut crate::why::Server,
         signals: &mut Signals,
+        mut stamp: Stamp,
     ) -> Result<(), DaemonError> {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
-        let mut stamp = policies::stamp(&self.config.policies);
         let mut told_ftrace = false;
         let mut ticks = 0u64;
         let mut often = tokio::time::interval(Duration::from_millis(250));
@@ -409,14 +416,32 @@ fn compile_with_drills(
     Ok((loaded, plan))
 }
 
-/// A daemon inside a governed cgroup would be an agent's to stop.
-fn refuse_governed_cgroup(loaded: &Loaded) -> Result<(), DaemonError> {
+/// The policies to begin with, and why they are not those of the directory, if they are not: where those are wrong the
+/// last good ones go on, as they do in a reload. Without any of them nothing would be enforced after a boot.
+fn first_policies(config: &Config) -> Result<(Loaded, Option<String>), DaemonError> {
+    let fit = |loaded: Loaded| {
+        refuse_governed_cgroup(&loaded.compile(&IdMap::default(), 0)?)?;
+        Ok(loaded)
+    };
+    let refused = match policies::load(&config.policies).map_err(DaemonError::from).and_then(fit) {
+        Ok(loaded) => return Ok((loaded, None)),
+        // An empty directory is somebody's wish, not a slip of the pen.
+        Err(empty @ DaemonError::Policies(PolicyError::None(_))) => return Err(empty),
+        Err(refused) => refused,
+    };
+    let Some(kept) = policies::kept(config) else { return Err(refused) };
+    let kept = fit(kept)?;
+    error!(error = %chain(&refused), "the policies are refused; the last good ones are enforced");
+    Ok((kept, Some(chain(&refused))))
+}
+
+/// A daemon inside a governed cgroup would be an agent's to stop, and could not be started again.
+fn refuse_governed_cgroup(plan: &Plan) -> Result<(), DaemonError> {
     let own = std::fs::read_to_string("/proc/self/cgroup").map_err(doing("read the daemon's cgroup"))?;
     let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
-    let plan = loaded.compile(&IdMap::default(), 0)?;
     if plan.domain_of(path.as_bytes()) != 0 {
         return Err(doing(format!(
-            "start in {path}, which a policy governs: start guard in a cgroup of its own"
+            "go on in {path}, which a policy governs: narrow its `applies_to`, or start guard in a cgroup of its own"
         ))(io::Error::from(io::ErrorKind::PermissionDenied)));
     }
     Ok(())

@@ -139,6 +139,13 @@ impl Status {
             self.policies = state.policies;
             self.gateways = state.gateways;
         }
+        if !kernel.is_settled() {
+            // What the arena says does not hold for a cgroup that is not governed yet.
+            self.reasons.push(
+                "not every cgroup has the policies yet: they are being installed, or that failed; ask again in a moment"
+                    .to_owned(),
+            );
+        }
         self.cgroups = kernel.governed_ids().map_or(0, |ids| ids.len());
         self.tasks = kernel.labels().map_or(0, |labels| labels.len());
         if let Ok(spent) = kernel.spent() {
@@ -152,7 +159,8 @@ impl Status {
 
 /// What is wrong although everything is enforced.
 fn beside(state: State) -> Vec<String> {
-    let refused = state.refused.map(|why| format!("the last reload was refused: {why}"));
+    let refused =
+        state.refused.map(|why| format!("the policies are refused, and the last good ones go on: {why}"));
     let unwritten = state
         .unwritten
         .map(|why| format!("the audit log cannot be written, and events wait in the kernel: {why}"));

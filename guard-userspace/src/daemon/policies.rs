@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::{Config, DaemonError, state};
 use crate::compile::{self, Compiler, IdMap, Plan};
 use crate::policy::diag::{Severity, Style, render};
 use crate::policy::model::Policy;
@@ -97,6 +99,40 @@ pub(super) fn load_again(directory: &Path, known: &Loaded) -> Result<Loaded, Pol
     Ok(loaded)
 }
 
+/// The texts of the policies that were installed last, for a start that finds worse ones.
+const KEPT: &str = "policies.json";
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    file: PathBuf,
+    text: String,
+}
+
+/// Keeps the directory's policies, which have just been installed. Not a drill's, which are the drill's to bring.
+pub(super) fn keep(config: &Config, loaded: &Loaded) -> Result<(), DaemonError> {
+    let own = |policy: &&Arc<Policy>| policy.source.path.parent() == Some(&config.policies);
+    let kept: Vec<Kept> = loaded
+        .policies
+        .iter()
+        .filter(own)
+        .map(|policy| Kept { file: policy.source.path.clone(), text: policy.source.text.clone() })
+        .collect();
+    state::replace(&config.state.join(KEPT), &kept)
+}
+
+/// The policies that were kept, if all of them are good.
+pub(super) fn kept(config: &Config) -> Option<Loaded> {
+    let kept: Vec<Kept> = serde_json::from_slice(&fs::read(config.state.join(KEPT)).ok()?).ok()?;
+    let mut loaded = Loaded::default();
+    for Kept { file, text } in kept {
+        let source = read::from_bytes(&file, text.into_bytes()).ok()?;
+        let parsed = parse::parse(source);
+        let wrong = parsed.report.diagnostics.iter().any(|one| one.severity() == Severity::Error);
+        loaded.policies.push(Arc::new(parsed.policy.filter(|_| !wrong)?));
+    }
+    (!loaded.policies.is_empty()).then_some(loaded)
+}
+
 fn is_of(policy: &Policy, source: &Source) -> bool {
     policy.source.path == source.path && policy.source.text == source.text
 }
@@ -108,7 +144,12 @@ fn read_error(directory: &Path, source: io::Error) -> PolicyError {
 pub(super) fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
+        let entry = entry?;
+        // An editor's locks and half-written copies.
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
             files.push(path);
         }
@@ -117,8 +158,11 @@ pub(super) fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Every file with its length and when it was changed.
+pub(super) type Stamp = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
+
 /// What changes when a policy file does.
-pub(super) fn stamp(directory: &Path) -> BTreeMap<PathBuf, (u64, Option<SystemTime>)> {
+pub(super) fn stamp(directory: &Path) -> Stamp {
     let files = files(directory).unwrap_or_default();
     files
         .into_iter()

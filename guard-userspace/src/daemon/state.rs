@@ -16,7 +16,7 @@ use crate::kernel::{Arenas, Kernel};
 pub struct State {
     pub generation: u64,
     pub policies: Vec<PolicyState>,
-    /// Why the last reload was refused.
+    /// Why the policies of the directory are refused, while they are.
     pub refused: Option<String>,
     /// Why the audit log cannot be written, while it cannot.
     #[serde(default)]

@@ -60,6 +60,13 @@ impl Kernel {
         self.set_settled(generation, now()?)
     }
 
+    /// Have cgroups followed the policies that are installed?
+    pub fn is_settled(&self) -> bool {
+        let mut epoch = 0u64;
+        let read = self.map("EPOCH").and_then(|map| bpf::lookup(map, 0u32.as_bytes(), epoch.as_mut_bytes()));
+        matches!(read, Ok(true)) && epoch != 0
+    }
+
     fn set_settled(&self, generation: u64, epoch: u64) -> io::Result<()> {
         for (name, word) in [("GENERATION", generation), ("EPOCH", epoch)] {
             bpf::update(self.map(name)?, 0u32.as_bytes(), word.as_bytes())?;

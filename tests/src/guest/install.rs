@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -282,19 +283,27 @@ fn broken() -> Result<()> {
     let at = At::fresh(Kind::Shut, Who::Root)?;
     let cgroup = stage.cgroup("box")?;
     let (file, before) = (Path::new(POLICIES).join("broken.yaml"), generation());
-    fs::write(&file, "version: 1\npolicy: [")?;
-    kill(stage.daemon, Signal::SIGHUP)?;
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let mut said = status();
-    while said["reasons"].as_array().is_none_or(Vec::is_empty) && Instant::now() < deadline {
-        said = status();
+    // The daemon itself would be inside, and whoever starts it.
+    let own = Cgroup::make(Path::new("/sys/fs/cgroup/kt-own/guard.service"))?;
+    enter(own.path(), stage.daemon)?;
+    let over = "version: 1\npolicy: over\napplies_to: [{ cgroup: \"/kt-own/**\" }]\nmode: enforce\n\
+        exec: { default: block }\nconnect: { default: block }\nwrite: { default: block }\n";
+    for (text, complaint) in [("version: 1\npolicy: [", "broken.yaml"), (over, "which a policy governs")] {
+        fs::write(&file, text)?;
+        kill(stage.daemon, Signal::SIGHUP)?;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut said = status();
+        while said["reasons"].as_array().is_none_or(Vec::is_empty) && Instant::now() < deadline {
+            said = status();
+        }
+        let end = inside(cgroup.path(), Who::Root, || fs::write(at.file(), "after\n"))?;
+        fs::remove_file(&file)?;
+        stage.reload()?;
+        ensure!(said["reasons"].to_string().contains(complaint), "{}", said["reasons"]);
+        ensure!(end == REFUSED, "meanwhile an attempt ended with {end:?}");
     }
-    let end = inside(cgroup.path(), Who::Root, || fs::write(at.file(), "after\n"))?;
-    fs::remove_file(&file)?;
-    stage.reload()?;
-    ensure!(said.to_string().contains("broken.yaml"), "{said}");
-    ensure!(said["generation"].as_u64() == Some(before), "generation {before} became {said}");
-    ensure!(end == REFUSED, "meanwhile an attempt ended with {end:?}");
+    enter(Path::new("/sys/fs/cgroup"), stage.daemon)?;
+    ensure!(generation() == before + 2, "generation {before} became {}", generation());
     Ok(())
 }
 
@@ -483,9 +492,30 @@ fn detached() -> Result<()> {
         let cgroup = stage.cgroup("box")?;
         let end = inside(cgroup.path(), Who::Root, || fs::write(at.file(), "after\n"))?;
         if end == End::Did {
-            return Ok(());
+            break;
         }
         ensure!(Instant::now() < deadline, "long after detaching an attempt ended with {end:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
+    starts_with_the_last_good_policies(&at)
+}
+
+/// As after a boot: nothing is pinned, and somebody has left a policy with an error in the directory.
+fn starts_with_the_last_good_policies(at: &At) -> Result<()> {
+    let file = Path::new(POLICIES).join("broken.yaml");
+    fs::write(&file, "version: 1\npolicy: [")?;
+    // What an editor leaves while it has a file open is no policy.
+    let lock = Path::new(POLICIES).join(".#box.yaml");
+    symlink("somebody@somewhere.1", &lock)?;
+    let started = Stage::start();
+    fs::remove_file(&file)?;
+    let stage = started?;
+    let (said, cgroup) = (status(), stage.cgroup("box")?);
+    ensure!(said["reasons"].to_string().contains("broken.yaml"), "{}", said["reasons"]);
+    let end = inside(cgroup.path(), Who::Root, || fs::write(at.file(), "after\n"))?;
+    ensure!(end == REFUSED, "by the last good policies an attempt ended with {end:?}");
+    fs::remove_file(&lock)?;
+    stage.reload()?;
+    ensure!(status()["reasons"] == serde_json::json!([]), "{}", status()["reasons"]);
+    Ok(())
 }
