@@ -190,6 +190,52 @@ fn diff_tells_classes_and_not_text() {
     assert_eq!(shown["changes"][0]["direction"], "laxer");
 }
 
+/// A policy that is mostly defaults.
+const SPARE: &str = "\
+version: 1
+policy: spare
+applies_to: [{ cgroup: /agents.slice/** }]
+mode: enforce
+exec: { default: block, rules: [{ id: s, paths: [/w/**], verdict: sandbox, profile: one, reason: x }] }
+connect: { default: block, rules: [{ id: c, to: [\"10.0.0.1:80\"], verdict: throttle, rate: 10/1h, reason: x }] }
+write: { default: block }
+load: { default: allow }
+read: { default: allow }
+profiles:
+  one: { inherit: true, connect: { default: block } }
+  two: { inherit: true, connect: { default: block } }
+escalation: { timeout: 5m, max_pending: 3 }
+";
+
+#[test]
+fn diff_tells_defaults_budgets_profiles_and_settings() {
+    let scratch = Scratch::new("diff-whole");
+    let old = scratch.file("old.yaml", SPARE);
+    for (from, to, wanted) in [
+        ("read: { default: allow }", "read: { default: block }", "stricter (1 class)\n  read"),
+        ("load: { default: allow }", "load: { default: block }", "stricter (1 class)\n  load"),
+        ("write: { default: block }", "write: { default: allow }", "laxer (1 class)\n  write"),
+        ("exec: { default: block", "exec: { default: allow", "laxer (1 class)\n  exec"),
+        (
+            "rate: 10/1h",
+            "rate: 20/1h",
+            "throttle 10/3600s burst 10 by `c` → throttle 20/3600s burst 20 by `c`",
+        ),
+        ("rate: 10/1h", "rate: 10/1h, burst: 2", "stricter (1 class)\n  connect  10.0.0.1:80/tcp"),
+        ("rate: 10/1h", "rate: 5/1h, burst: 20", "otherwise (1 class)\n  connect  10.0.0.1:80/tcp"),
+        ("profile: one", "profile: two", "sandbox one by `s` → sandbox two by `s`"),
+        ("mode: enforce", "mode: enforce\ncandidate_for: other", "candidate_for: none → other"),
+        ("max_pending: 3", "max_pending: 5", "escalation max_pending: 3 → 5"),
+    ] {
+        assert!(SPARE.contains(from), "{from}");
+        let new = scratch.file("new.yaml", &SPARE.replace(from, to));
+        let output = guard(&["diff", &old, &new]);
+        assert_eq!(output.status.code(), Some(1), "{from} {to}\n{}{}", out(&output), err(&output));
+        assert!(out(&output).contains(wanted), "{wanted:?} is not in\n{}", out(&output));
+        assert_eq!(guard(&["diff", &new, &old]).status.code(), Some(1), "{to} {from}");
+    }
+}
+
 #[test]
 fn two_files_with_one_name_are_told_apart() {
     let scratch = Scratch::new("twice");

@@ -7,8 +7,12 @@
 mod addresses;
 mod paths;
 
-use super::decide::Why;
-use super::model::{Action, Policy, Verdict};
+use std::cmp::Ordering;
+use std::fmt;
+use std::time::Duration;
+
+use super::decide::{Decider as _, Plain, Why};
+use super::model::{Action, Effect, Policy, Request, Rule, Verdict, written};
 
 /// What one side says of a class.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +20,40 @@ pub struct Said {
     pub verdict: Verdict,
     /// `None`: no rule, the section's default.
     pub rule: Option<String>,
+    pub how: How,
+}
+
+/// What a verdict is carried out with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    #[default]
+    Plain,
+    /// A throttle's budget.
+    Budget { count: u32, per: Duration, burst: u32 },
+    /// The profile that a sandbox puts the task into.
+    Profile(String),
+}
+
+impl How {
+    fn of(effect: &Effect) -> Self {
+        match effect {
+            Effect::Throttle(budget) => {
+                Self::Budget { count: budget.count, per: budget.per, burst: budget.burst }
+            }
+            Effect::Sandbox { profile } => Self::Profile(profile.value.clone()),
+            Effect::Allow | Effect::Escalate | Effect::Block => Self::Plain,
+        }
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain => Ok(()),
+            Self::Budget { count, per, burst } => write!(f, "{count}/{} burst {burst}", written(*per)),
+            Self::Profile(name) => f.write_str(name),
+        }
+    }
 }
 
 /// One class of requests whose answer changes.
@@ -33,15 +71,35 @@ pub struct Change {
     pub patterns: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     Laxer,
     Stricter,
+    /// Neither, as far as can be said: another profile, or a budget that is larger in one way and smaller in another.
+    Other,
 }
 
 impl Change {
     pub fn direction(&self) -> Direction {
-        if self.new.verdict < self.old.verdict { Direction::Laxer } else { Direction::Stricter }
+        match self.new.verdict.cmp(&self.old.verdict) {
+            Ordering::Less => return Direction::Laxer,
+            Ordering::Greater => return Direction::Stricter,
+            Ordering::Equal => {}
+        }
+        let (
+            How::Budget { count: old, per: before, burst: old_burst },
+            How::Budget { count: new, per: after, burst: new_burst },
+        ) = (&self.old.how, &self.new.how)
+        else {
+            return Direction::Other;
+        };
+        // old / before against new / after, without dividing.
+        let rate = (u128::from(*new) * before.as_nanos()).cmp(&(u128::from(*old) * after.as_nanos()));
+        match (rate, new_burst.cmp(old_burst)) {
+            (Ordering::Greater | Ordering::Equal, Ordering::Greater | Ordering::Equal) => Direction::Laxer,
+            (Ordering::Less | Ordering::Equal, Ordering::Less | Ordering::Equal) => Direction::Stricter,
+            (Ordering::Less, Ordering::Greater) | (Ordering::Greater, Ordering::Less) => Direction::Other,
+        }
     }
 }
 
@@ -77,23 +135,39 @@ pub fn diff(old: &Policy, new: &Policy) -> Difference {
         change.profile.is_none() || !own.iter().any(same)
     });
     difference.changes.sort_by_key(|change| {
-        (
-            change.profile.clone(),
-            change.direction() == Direction::Stricter,
-            change.action,
-            change.example.clone(),
-        )
+        (change.profile.clone(), change.direction(), change.action, change.example.clone())
     });
     difference
 }
 
-fn said(decision: super::decide::Decision) -> Said {
-    let rule = match decision.why {
-        Why::Rule(id) | Why::Baseline(id) => Some(id),
-        Why::Gateway => Some("gateway".to_owned()),
-        Why::Default => None,
+/// What a policy says of a request, the effect of its rule included.
+fn said(policy: &Policy, request: &Request, profile: Option<&str>) -> Said {
+    let decision = Plain(policy).decide(request, profile);
+    let (rule, how) = match decision.why {
+        Why::Rule(id) => {
+            let how = rule(policy, &id).map(|rule| How::of(&rule.effect.value));
+            (Some(id), how.unwrap_or_default())
+        }
+        Why::Baseline(id) => (Some(id), How::Plain),
+        Why::Gateway => (Some("gateway".to_owned()), How::Plain),
+        Why::Default => (None, How::Plain),
     };
-    Said { verdict: decision.verdict, rule }
+    Said { verdict: decision.verdict, rule, how }
+}
+
+/// Whether a request is answered differently: by another verdict, or by the same one with another budget or profile.
+fn differ(before: &Said, after: &Said) -> bool {
+    before.verdict != after.verdict || before.how != after.how
+}
+
+/// The rule with this id, wherever it stands.
+fn rule<'a>(policy: &'a Policy, id: &str) -> Option<&'a Rule> {
+    let profiles = policy.profiles.iter().map(|profile| &profile.sections);
+    std::iter::once(&policy.sections)
+        .chain(profiles)
+        .flat_map(|sections| sections.iter())
+        .flat_map(|(_, section)| &section.rules)
+        .find(|rule| rule.id.value == id)
 }
 
 fn settings(old: &Policy, new: &Policy) -> Vec<String> {
@@ -108,6 +182,8 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
         if names.is_empty() { "closed".to_owned() } else { names.join(", ") }
     };
     let limit = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
+    let candidate = |policy: &Policy| limit(policy.candidate_for.as_ref().map(|name| name.value.clone()));
+    note("candidate_for", candidate(old), candidate(new));
     note("mode", old.mode.name().to_owned(), new.mode.name().to_owned());
     note("boundary", opened(old), opened(new));
     let limits = |policy: &Policy| {
@@ -134,6 +210,14 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
     let wait =
         |policy: &Policy| limit(policy.escalation.timeout.as_ref().map(|time| format!("{:?}", time.value)));
     note("escalation timeout", wait(old), wait(new));
+    let pending = |policy: &Policy| {
+        [policy.escalation.max_pending, policy.escalation.max_pending_per_session]
+            .map(|count| count.to_string())
+    };
+    let names = ["escalation max_pending", "escalation max_pending_per_session"];
+    for ((name, before), after) in names.into_iter().zip(pending(old)).zip(pending(new)) {
+        note(name, before, after);
+    }
     note("audit", format!("{:?}", old.audit), format!("{:?}", new.audit));
     found
 }
@@ -149,13 +233,7 @@ fn selector(selector: &super::model::Selector) -> String {
 fn patterns(old: (&Policy, &Said), new: (&Policy, &Said)) -> Vec<String> {
     let (first, second) = if new.1.verdict >= old.1.verdict { (new, old) } else { (old, new) };
     let find = |(policy, said): (&Policy, &Said)| {
-        let id = said.rule.as_deref()?;
-        let profiles = policy.profiles.iter().map(|profile| &profile.sections);
-        let mut rules = std::iter::once(&policy.sections)
-            .chain(profiles)
-            .flat_map(|s| s.iter())
-            .flat_map(|(_, s)| &s.rules);
-        let rule = rules.find(|rule| rule.id.value == id)?;
+        let rule = rule(policy, said.rule.as_deref()?)?;
         let globs = rule.paths.iter().chain(&rule.unix).map(|glob| glob.text.clone());
         let nets = rule.to.iter().map(|target| target.text.clone());
         Some(globs.chain(nets).chain(rule.ports.iter().map(|target| target.text.clone())).collect())

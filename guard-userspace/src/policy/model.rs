@@ -123,6 +123,15 @@ impl Effect {
     }
 }
 
+/// A time as a policy writes it: `300s`, `1s500ms`.
+pub fn written(time: Duration) -> String {
+    match (time.as_secs(), time.subsec_millis()) {
+        (seconds, 0) => format!("{seconds}s"),
+        (0, millis) => format!("{millis}ms"),
+        (seconds, millis) => format!("{seconds}s{millis}ms"),
+    }
+}
+
 /// `rate: 600/1h, burst: 600`: `count` per `per`, with at most `burst` at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use guard_userspace::policy::diff::{Change, Difference, Direction, Said, diff};
+use guard_userspace::policy::diff::{Change, Difference, Direction, How, Said, diff};
+use guard_userspace::policy::model::written;
 
 use super::super::{Ending, term};
 use super::load_one;
@@ -41,7 +42,9 @@ pub(crate) fn text(difference: &Difference) -> String {
         return "no request is answered differently\n".to_owned();
     }
     let mut out = String::new();
-    for (direction, title) in [(Direction::Laxer, "laxer"), (Direction::Stricter, "stricter")] {
+    let titles =
+        [(Direction::Laxer, "laxer"), (Direction::Stricter, "stricter"), (Direction::Other, "otherwise")];
+    for (direction, title) in titles {
         let changes: Vec<&Change> =
             difference.changes.iter().filter(|change| change.direction() == direction).collect();
         if changes.is_empty() {
@@ -70,7 +73,9 @@ pub(crate) fn text(difference: &Difference) -> String {
 fn one(change: &Change) -> String {
     let with = change.args.as_ref().map_or(String::new(), |args| format!(" {}", args.join(" ")));
     let life = change.profile.as_ref().map_or(String::new(), |profile| format!(" (in profile {profile})"));
-    let patterns = if change.patterns.is_empty() {
+    let patterns = if change.old.rule.is_none() && change.new.rule.is_none() {
+        "\n           whatever no rule names".to_owned()
+    } else if change.patterns.is_empty() {
         String::new()
     } else {
         format!("\n           among {}", change.patterns.join(" "))
@@ -84,21 +89,40 @@ fn one(change: &Change) -> String {
 }
 
 fn said(said: &Said) -> String {
+    let how = match &said.how {
+        How::Plain => String::new(),
+        how => format!(" {how}"),
+    };
     match &said.rule {
-        Some(rule) => format!("{} by `{rule}`", said.verdict.name()),
-        None => format!("{} by default", said.verdict.name()),
+        Some(rule) => format!("{}{how} by `{rule}`", said.verdict.name()),
+        None => format!("{}{how} by default", said.verdict.name()),
     }
 }
 
 pub(crate) fn json(difference: &Difference) -> serde_json::Value {
-    let said = |said: &Said| serde_json::json!({ "verdict": said.verdict.name(), "rule": said.rule });
+    let said = |said: &Said| {
+        let mut out = serde_json::json!({ "verdict": said.verdict.name(), "rule": said.rule });
+        match &said.how {
+            How::Plain => {}
+            How::Budget { count, per, burst } => {
+                out["rate"] = serde_json::json!(format!("{count}/{}", written(*per)));
+                out["burst"] = serde_json::json!(burst);
+            }
+            How::Profile(name) => out["profile"] = serde_json::json!(name),
+        }
+        out
+    };
     let changes: Vec<serde_json::Value> = difference
         .changes
         .iter()
         .map(|change| {
             serde_json::json!({
                 "action": change.action.name(),
-                "direction": match change.direction() { Direction::Laxer => "laxer", Direction::Stricter => "stricter" },
+                "direction": match change.direction() {
+                    Direction::Laxer => "laxer",
+                    Direction::Stricter => "stricter",
+                    Direction::Other => "otherwise",
+                },
                 "profile": change.profile,
                 "example": change.example,
                 "args": change.args,

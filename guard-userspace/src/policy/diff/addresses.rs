@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Change, Difference, Said, patterns, said};
-use crate::policy::decide::{Decider as _, Plain};
+use super::{Change, Difference, Said, differ, patterns, said};
 use crate::policy::model::{Action, AddrSet, Policy, Proto, Request, Sections};
 
 /// Requests asked of both sides before giving up: a second's worth.
@@ -92,9 +91,9 @@ fn ask(
 ) {
     let mut classes: BTreeMap<(Said, Said), Request> = BTreeMap::new();
     for request in requests {
-        let before = said(Plain(old).decide(&request, profile));
-        let after = said(Plain(new).decide(&request, profile));
-        if before.verdict != after.verdict {
+        let before = said(old, &request, profile);
+        let after = said(new, &request, profile);
+        if differ(&before, &after) {
             classes.entry((before, after)).or_insert(request);
         }
     }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Change, Difference, Said, patterns, said};
-use crate::policy::decide::{Decider as _, Plain};
+use super::{Change, Difference, Said, differ, patterns, said};
+use crate::policy::glob::Glob;
 use crate::policy::lang::{Effort, Globs, Tag};
 use crate::policy::model::{Action, Effect, Policy, Request, Rule, SECTIONS};
+use crate::policy::source::Span;
 
 /// For one section of one life: seconds.
 const EFFORT: usize = 20_000_000;
@@ -48,7 +49,7 @@ fn command_lines(
 }
 
 /// The shortest argument that a pattern matches.
-fn example_of(pattern: &crate::policy::glob::Glob) -> Option<String> {
+fn example_of(pattern: &Glob) -> Option<String> {
     let mut globs = Globs::default();
     globs.add(0, pattern);
     match globs.find(&Effort::new(100_000), |tags| !tags.is_empty(), |tags| !tags.is_empty()) {
@@ -76,6 +77,11 @@ fn section(
     // Where both sides have the same default, only a path of a rule that one side does not have can change.
     let lone = lone(old, new, profile, action);
     let same_defaults = defaults(old, profile, action) == defaults(new, profile, action);
+    if !same_defaults {
+        // What no rule names is asked about too, also where there is no rule at all: it is what a default is for.
+        let any = Glob::path("/**", Span::default());
+        any.iter().for_each(|glob| globs.add(Tag::MAX, glob));
+    }
     let alive = |tags: &[Tag]| !same_defaults || tags.iter().any(|tag| lone[*tag as usize / 2]);
     let mut classes: BTreeMap<(Said, Said), String> = BTreeMap::new();
     let complete = globs.walk(&Effort::new(EFFORT), alive, |tags, example| {
@@ -85,10 +91,14 @@ fn section(
         let bytes = example();
         // The empty name is where every walk begins; no request has it.
         if let Some(request) = request(action, &bytes, args) {
-            let before = said(Plain(old).decide(&request, profile));
-            let after = said(Plain(new).decide(&request, profile));
-            if before.verdict != after.verdict {
-                classes.entry((before, after)).or_insert_with(|| shown(&bytes));
+            let before = said(old, &request, profile);
+            let after = said(new, &request, profile);
+            if differ(&before, &after) {
+                let example = classes.entry((before, after)).or_insert_with(|| shown(&bytes));
+                // The root is the shortest name, and a poor example.
+                if example == "/" {
+                    *example = shown(&bytes);
+                }
             }
         }
         true
