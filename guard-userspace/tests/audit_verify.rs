@@ -224,11 +224,80 @@ const CASES: &[Case] = &[
         faults: &["begin"],
     },
     Case {
+        name: "write the largest number there is into a line",
+        harm: |place, _| edit(&segment(place, 2), |lines| lines[2] = numbered(&lines[2], u64::MAX)),
+        faults: &["chain", "number"],
+    },
+    Case {
+        name: "write the largest number there is into a line, and no record behind it",
+        harm: |place, _| {
+            edit(&segment(place, 2), |lines| {
+                lines[2] = numbered(&lines[2], u64::MAX);
+                lines[3] = "not a record".to_owned();
+            });
+        },
+        faults: &["chain", "line", "number"],
+    },
+    Case {
+        name: "tell of more losses than can be counted",
+        harm: |place, _| {
+            edit(&segment(place, 2), |lines| {
+                let lost = |line: &str| {
+                    let record = number_of(line);
+                    format!("{{\"kind\":\"lost\",\"record\":{record},\"count\":{},\"prev\":\"\"}}", u64::MAX)
+                };
+                (lines[2], lines[3]) = (lost(&lines[2]), lost(&lines[3]));
+            });
+        },
+        faults: &["chain"],
+    },
+    Case {
+        name: "put a pipe into a segment's place",
+        harm: |place, _| {
+            fs::remove_file(segment(place, 2)).unwrap();
+            assert!(Command::new("mkfifo").arg(segment(place, 2)).status().unwrap().success());
+        },
+        faults: &["chain", "gap", "number"],
+    },
+    Case {
         name: "put bytes that are no record into a line's place",
         harm: |place, _| edit(&segment(place, 2), |lines| lines[2] = "not a record".to_owned()),
         faults: &["chain", "line"],
     },
 ];
+
+fn number_of(line: &str) -> u64 {
+    serde_json::from_str::<serde_json::Value>(line).unwrap()["record"].as_u64().unwrap()
+}
+
+/// A line with another number.
+fn numbered(line: &str, number: u64) -> String {
+    let old = number_of(line);
+    line.replace(&format!("\"record\":{old},"), &format!("\"record\":{number},"))
+}
+
+#[test]
+fn there_is_no_segment_before_the_first() {
+    let place = Place::new("verify-zero");
+    write_log(&place, host());
+    for name in ["0000000000.ndjson", "+000000001.ndjson"] {
+        fs::copy(segment(&place, 3), place.log().join(name)).unwrap();
+        assert_eq!(both(&place, None), [], "{name}");
+    }
+}
+
+#[test]
+fn a_start_behind_the_largest_number_goes_on() {
+    let place = Place::new("verify-largest");
+    write_log(&place, host());
+    edit(&segment(&place, 5), |lines| lines[2] = numbered(&lines[2], u64::MAX));
+    let (mut log, opened) = place.open(OPTIONS);
+    assert!(opened.broken.is_some());
+    log.append(&records(30..33)).unwrap();
+    log.checkpoint().unwrap();
+    drop(log);
+    assert!(!both(&place, None).is_empty());
+}
 
 #[test]
 fn both_verifiers_find_every_kind_of_tampering() {

@@ -19,7 +19,7 @@ import sys
 import tempfile
 
 SIGNATURE = re.compile(rb',"sig":"([0-9a-f]{128})"}\Z')
-SEGMENT = re.compile(r"\A([0-9]{10})\.ndjson\Z")
+SEGMENT = re.compile(r"\A(?!0{10})([0-9]{10})\.ndjson\Z")
 # DER in front of the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410).
 ED25519 = bytes.fromhex("302a300506032b6570032100")
 
@@ -141,6 +141,7 @@ class Verifier:
         for _, head in heads:
             self.wanted[head["segment"], head["lines"]] = None
         names = os.listdir(self.log) if os.path.isdir(self.log) else []
+        names = [name for name in names if os.path.isfile(os.path.join(self.log, name))]
         numbers = sorted(int(match.group(1)) for match in map(SEGMENT.match, names) if match)
         for number in numbers:
             self.segment(number, number == numbers[-1])

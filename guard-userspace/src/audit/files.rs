@@ -1,7 +1,7 @@
 //! Files that are whole or not there, and readable by nobody else.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -57,18 +57,42 @@ const EXTENSION: &str = "ndjson";
 /// Name of the signed word about how far the log has got.
 pub(super) const HEAD: &str = "head";
 
-/// The segments in a directory, in ascending order.
+/// The segments in a directory, in ascending order. A pipe, a device or a directory of such a name is none.
 pub(super) fn segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        let number = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| stem.len() == 10);
+        // What cannot be looked at stays in the list: opening it says why.
+        let is_other = || fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
         if path.extension().is_some_and(|extension| extension == EXTENSION)
-            && let Some(number) = number.and_then(|stem| stem.parse().ok())
+            && let Some(number) = path.file_stem().and_then(|stem| number(stem.to_str()?))
+            && !is_other()
         {
             found.push((number, path));
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// The number in a segment's name: ten digits, from 1.
+fn number(stem: &str) -> Option<u64> {
+    let digits = stem.len() == 10 && stem.bytes().all(|byte| byte.is_ascii_digit());
+    stem.parse().ok().filter(|number| digits && *number > 0)
+}
+
+/// Opens a segment to read it. A log that came from elsewhere may have a pipe in a file's place: that never waits.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
+}
+
+/// All of a segment.
+pub(super) fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

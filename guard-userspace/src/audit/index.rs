@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::files;
 use super::filter::Filter;
 use super::read::Entry;
 
@@ -47,6 +48,12 @@ const HEADER: u64 = 8 + 7 * 8;
 impl Header {
     fn numbers(&self) -> [u64; 7] {
         [self.length, self.tail, self.rows, self.first, self.last, self.shapes, self.objects]
+    }
+
+    /// Bytes of the whole index; `None` for numbers that no index has.
+    fn length_of_index(&self) -> Option<u64> {
+        let columns = self.rows.checked_mul(4 * COLUMNS)?;
+        HEADER.checked_add(self.shapes)?.checked_add(columns)?.checked_add(self.objects)
     }
 
     fn parse(bytes: &[u8; HEADER as usize]) -> Option<Self> {
@@ -116,9 +123,9 @@ impl Index {
         }
         file.read_exact_at(&mut bytes, 0)?;
         let Some(header) = Header::parse(&bytes) else { return Ok(None) };
-        let whole = HEADER + header.shapes + header.rows * 4 * COLUMNS + header.objects;
-        let fits = fingerprint(&File::open(segment)?)? == (header.length, header.tail);
-        Ok((fits && whole == file.metadata()?.len()).then_some(Self { file, header }))
+        let whole = header.length_of_index();
+        let fits = fingerprint(&files::open(segment)?)? == (header.length, header.tail);
+        Ok((fits && whole == Some(file.metadata()?.len())).then_some(Self { file, header }))
     }
 
     fn bytes(&self, at: u64, length: u64) -> io::Result<Vec<u8>> {
@@ -177,7 +184,7 @@ impl Index {
         let mut rows: Vec<usize> = (0..of_shape.len()).filter(|row| is(&shapes, of_shape[*row])).collect();
         if since > first || until < last {
             let times = self.column(Column::Time)?;
-            rows.retain(|row| (since..=until).contains(&(first + u64::from(times[*row]))));
+            rows.retain(|row| (since..=until).contains(&first.saturating_add(u64::from(times[*row]))));
         }
         if let Some(pid) = filter.pid {
             let pids = self.column(Column::Pid)?;

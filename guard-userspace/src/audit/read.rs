@@ -1,7 +1,6 @@
 //! The log read back, one line at a time.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -148,7 +147,7 @@ pub fn search(
             break;
         };
         *cursor = Cursor { segment: number + 1, offset: 0 };
-        let mut text = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed(path))?);
+        let mut text = BufReader::with_capacity(1 << 16, files::open(path).map_err(failed(path))?);
         let (mut at, mut line) = (0_u64, Vec::new());
         for offset in offsets {
             text.seek_relative(offset as i64 - at as i64).map_err(failed(path))?;
@@ -187,7 +186,7 @@ pub fn lines(
         if number > cursor.segment {
             *cursor = Cursor { segment: number, offset: 0 };
         }
-        let mut file = File::open(&path).map_err(failed(&path))?;
+        let mut file = files::open(&path).map_err(failed(&path))?;
         io::Seek::seek(&mut file, io::SeekFrom::Start(cursor.offset)).map_err(failed(&path))?;
         let mut text = BufReader::with_capacity(1 << 18, file);
         let mut line = Vec::new();

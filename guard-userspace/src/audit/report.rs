@@ -65,7 +65,7 @@ impl Report {
             "session-start" if entry.policy.split(' ').any(|name| is_policy(&self.policy, name)) => {
                 self.governed.insert(entry.session.clone().into_owned());
             }
-            "lost" => self.lost += entry.count,
+            "lost" => self.lost = self.lost.saturating_add(entry.count),
             "decision" => self.decision(entry),
             _ => {}
         }

@@ -3,7 +3,6 @@
 mod segment;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -152,7 +151,7 @@ pub fn verify(directory: &Path, keys: &Path, witness: Option<&[u8]>) -> Result<R
     };
     let mut verifier = Verifier::new(genesis, &head, &witness, report);
     for (index, (number, path)) in segments.iter().enumerate() {
-        let file = File::open(path).map_err(failed("open", path))?;
+        let file = files::open(path).map_err(failed("open", path))?;
         let last = index + 1 == segments.len();
         verifier
             .segment(*number, last, BufReader::with_capacity(1 << 20, file))
@@ -214,8 +213,11 @@ impl Verifier {
 
     fn check_begin(&mut self) {
         let Some((number, prev)) = self.begin else { return };
-        let from =
-            if number == 1 { Some(self.genesis.hash) } else { self.removed.get(&(number - 1)).copied() };
+        let from = if number == 1 {
+            Some(self.genesis.hash)
+        } else {
+            self.removed.get(&number.saturating_sub(1)).copied()
+        };
         if from != Some(prev) {
             let text = if number == 1 {
                 "the first segment does not go on from the pinned genesis"

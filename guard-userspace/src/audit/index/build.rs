@@ -1,7 +1,7 @@
 //! Makes an index from its segment.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
 
@@ -48,7 +48,7 @@ pub fn build(segment: &Path) -> io::Result<()> {
     if Index::open(segment)?.is_some() {
         return Ok(());
     }
-    let file = File::open(segment)?;
+    let file = files::open(segment)?;
     let (length, tail) = fingerprint(&file)?;
     if length > u64::from(u32::MAX) {
         return Err(io::Error::new(

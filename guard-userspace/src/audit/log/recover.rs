@@ -56,6 +56,9 @@ pub(super) struct Line {
     sequences: Vec<(u32, u64)>,
 }
 
+/// No log gets as far as this number: a line that says more was not written here, and numbers must still fit behind it.
+const LAST: u64 = u64::MAX / 2;
+
 /// The whole lines of a segment.
 #[derive(Default)]
 struct Scan {
@@ -79,7 +82,7 @@ pub(super) fn recover(directory: &Path, identity: &Identity) -> Result<Found, Lo
     let mut cut = 0;
     // A segment without one whole line was never begun.
     while let Some((_, path)) = segments.last() {
-        let bytes = fs::read(path).map_err(failed("read", path))?;
+        let bytes = files::contents(path).map_err(failed("read", path))?;
         let at_line = head.as_ref().filter(|head| Some(head.segment) == segments.last().map(|last| last.0));
         scan = Scan::of(&bytes, at_line.map_or(0, |head| head.lines), &identity.host.boot);
         cut += bytes.len() as u64 - scan.bytes;
@@ -107,7 +110,7 @@ fn fault(head: Option<&Head>, last: Option<u64>, scan: &Scan, genesis: Hash) -> 
         scan.at_head == Some(head.hash)
     } else {
         // The segment was begun, and the daemon stopped before the head could say so.
-        last == head.segment + 1 && scan.first_prev == Some(head.hash)
+        Some(last) == head.segment.checked_add(1) && scan.first_prev == Some(head.hash)
     };
     (!reached).then_some("lines that the head names are missing or changed")
 }
@@ -164,14 +167,16 @@ impl Scan {
         let prev = Hash::from_hex(&line.prev);
         match self.hash {
             Some(hash) => {
-                self.chained &= prev == Some(hash) && line.record == self.record + 1 && !self.complete;
+                let next = self.record.checked_add(1);
+                self.chained &= prev == Some(hash) && Some(line.record) == next && !self.complete;
             }
             None => {
                 self.first_prev = prev;
                 self.chained &= line.kind == "segment" && prev.is_some();
             }
         }
-        self.record = line.record;
+        self.chained &= line.record <= LAST;
+        self.record = line.record.min(LAST);
         self.complete = line.kind == "checkpoint";
         if line.boot.as_deref() != Some(boot) {
             // Another boot's numbers.

@@ -79,7 +79,7 @@ pub(super) fn beyond(directory: &Path, open: u64, keep: u64) -> io::Result<Vec<(
 pub(super) fn last_hashes(segments: &[(u64, PathBuf)]) -> Result<Vec<(u64, Hash)>, LogError> {
     let mut hashes = Vec::new();
     for (number, path) in segments {
-        let bytes = fs::read(path).map_err(failed("read", path))?;
+        let bytes = files::contents(path).map_err(failed("read", path))?;
         let lines = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         let last = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
         hashes.push((*number, hash(last)));

@@ -50,9 +50,10 @@ impl Verifier {
     /// Walks one segment. Only the last one may lack its checkpoint.
     pub(super) fn segment(&mut self, number: u64, last: bool, mut text: impl BufRead) -> io::Result<()> {
         if let Some(before) = self.walk.segment
-            && number != before + 1
+            && let next = before.saturating_add(1)
+            && number != next
         {
-            self.report.find(Fault::Gap, number, 0, format!("segment {} is missing", before + 1));
+            self.report.find(Fault::Gap, number, 0, format!("segment {next} is missing"));
         }
         self.walk.segment = Some(number);
         self.report.segments += 1;
@@ -94,7 +95,7 @@ impl Verifier {
             Err(error) => {
                 let text = format!("this is no record: {error}");
                 self.report.find(Fault::Line, at.number, at.line, text);
-                self.walk.record += 1;
+                self.walk.record = self.walk.record.saturating_add(1);
             }
         }
         self.walk.hash = Some(this);
@@ -112,7 +113,8 @@ impl Verifier {
                         "the line before is not the one it names",
                     );
                 }
-                if line.record != self.walk.record + 1 {
+                // Behind the largest number there is none.
+                if Some(line.record) != self.walk.record.checked_add(1) {
                     let text = format!("record {} follows record {}", line.record, self.walk.record);
                     self.report.find(Fault::Number, at.number, at.line, text);
                 }
@@ -130,7 +132,9 @@ impl Verifier {
         }
         match line.kind.as_str() {
             "checkpoint" => self.checkpoint(at, line, text),
-            "lost" => self.report.lost_events += line.count.unwrap_or(0),
+            "lost" => {
+                self.report.lost_events = self.report.lost_events.saturating_add(line.count.unwrap_or(0));
+            }
             "corrupt" => self.report.corrupt_events += 1,
             "recovery" => self.report.recoveries += 1,
             // Behind the signed head, anybody who can write the file could have put one.
