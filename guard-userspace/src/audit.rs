@@ -31,7 +31,7 @@ mod sessions;
 pub mod verify;
 
 pub use clock::{Clock, timestamp};
-pub use escape::{escape, unescape};
+pub use escape::{escape, unescape, visible};
 pub use head::Head;
 pub use identity::{Genesis, Identity, IdentityError};
 pub use log::{Log, LogError, LogStatus, Opened, Options};

@@ -8,9 +8,9 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use common::{Place, entry_of, host};
-use guard_common::abi::{Action, EventFlags, Reason};
+use guard_common::abi::{Action, EventFlags, Reason, Verdict};
 use guard_common::table::Answer;
-use guard_userspace::audit::{Options, PlanNames, Scribe, Who};
+use guard_userspace::audit::{self, Options, PlanNames, Scribe, Who};
 use guard_userspace::compile::explain::Question;
 use guard_userspace::compile::{IdMap, Plan, compile};
 use guard_userspace::events::Peer;
@@ -80,7 +80,7 @@ fn write_log(place: &Place) {
             raw.action = action as u8;
             raw.answer = decision.answer.0;
             raw.verdict = decision.verdict() as u8;
-            raw.errno = -i32::from(decision.verdict() != guard_common::abi::Verdict::Allow);
+            raw.errno = -i32::from(decision.verdict() != Verdict::Allow);
             raw.flags = if action == Action::Connect { EventFlags::ADDRESS } else { 0 };
             raw.reason = match decision.answer.rule() {
                 Answer::RULE_DEFAULT => Reason::Default,
@@ -132,6 +132,79 @@ fn every_question_finds_its_records_and_no_others() {
     assert_eq!(objects(&place, &["--policy", "agent", "--limit", "1"]), ["/usr/bin/git"]);
     assert_eq!(objects(&place, &["--until", "1990-01-01"]), [""; 0]);
     assert_eq!(guard(&place, &["query", "--since", "soon"]).status.code(), Some(2));
+}
+
+#[test]
+fn people_read_what_came_of_a_call_and_who_answered() {
+    let place = Place::new("rows");
+    let mut scribe = Scribe::new(PlanNames::default(), host(), Path::new("/nonexistent")).unwrap();
+    let mut out = Vec::new();
+    let came = [
+        (Verdict::Escalate, Reason::Held, 0),
+        (Verdict::Escalate, Reason::Approved, 0),
+        (Verdict::Escalate, Reason::Denied, -1),
+        (Verdict::Escalate, Reason::CannotHold, -1),
+        (Verdict::Throttle, Reason::OverBudget, -11),
+        (Verdict::Block, Reason::Rule, -1),
+    ];
+    for (seq, (verdict, reason, errno)) in came.into_iter().enumerate() {
+        let entry = entry_of(b"/srv/x", |raw| {
+            raw.seq = seq as u64;
+            raw.verdict = verdict as u8;
+            raw.reason = reason as u16;
+            raw.errno = errno;
+        });
+        scribe.take(&entry, &mut out);
+    }
+    let text = |text: &str| audit::Value::Text(text.to_owned());
+    let root =
+        || [("by", text("root")), ("by_uid", audit::Value::Number(0)), ("by_pid", audit::Value::Number(7))];
+    let mut note = |kind, fields: Vec<(&'static str, audit::Value)>| out.push(scribe.note(kind, fields));
+    let answer = [
+        ("request", audit::Value::Number(3)),
+        ("outcome", text("denied")),
+        ("policy", text("agents")),
+        ("rule", text("deploy")),
+        ("action", text("exec")),
+        ("object", text("/bin/deploy")),
+        ("pid", audit::Value::Number(230)),
+        ("waited_ms", audit::Value::Number(9156)),
+        ("note", text("not \u{1b}[31mnow")),
+    ];
+    note("approval", answer.into_iter().chain(root()).collect());
+    let flip = [("policy", text("agents")), ("mode", text("shadow")), ("note", text("a try"))];
+    note("mode", root().into_iter().chain(flip).collect());
+    note("generation", vec![("generation", audit::Value::Number(2)), ("policies", text("agents=enforce"))]);
+    note(
+        "gateway",
+        vec![("address", text("127.0.0.1:1")), ("up", audit::Value::Flag(false)), ("why", text("refused"))],
+    );
+    let run = [("cgroup", text("/guard/x")), ("policies", text("agents")), ("principal", text("dev"))];
+    note("run", root().into_iter().chain(run).collect());
+    let (mut log, _) = place.open(Options::default());
+    log.append(&out).unwrap();
+    log.checkpoint().unwrap();
+    let shown = String::from_utf8(guard(&place, &["query"]).stdout).unwrap();
+    for wanted in [
+        "escalate write    /srv/x → held\n",
+        "/srv/x → approved\n",
+        "/srv/x → denied, EPERM\n",
+        "/srv/x → cannot-hold, EPERM\n",
+        "throttle write    /srv/x → over-budget, EAGAIN\n",
+        "block    write    /srv/x\n",
+        "ANSWER   exec /bin/deploy: denied by root (uid 0, pid 7) after 9.2 s\n",
+        "request 3 of [230] agents deploy\n",
+        "note: not \\x1b[31mnow\n",
+        "MODE     agents to shadow by root (uid 0, pid 7)\n",
+        "note: a try\n",
+        "POLICIES generation 2: agents=enforce\n",
+        "GATEWAY  127.0.0.1:1 does not answer\n",
+        "why: refused\n",
+        "RUN      in /guard/x under agents by root (uid 0, pid 7)\n",
+        "for: dev\n",
+    ] {
+        assert!(shown.contains(wanted), "{wanted:?} is not in\n{shown}");
+    }
 }
 
 #[test]

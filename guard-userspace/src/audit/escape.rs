@@ -32,6 +32,19 @@ pub fn escape(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// Text that is escaped already, or should hold nothing to escape: what controls or hides is escaped all the same.
+pub fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_safe(c) {
+            out.push(c);
+        } else {
+            out.push_str(&escape(c.encode_utf8(&mut [0; 4]).as_bytes()));
+        }
+    }
+    out
+}
+
 /// The bytes that [`escape`] was given; `None` for text that it does not write.
 pub fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());

@@ -4,6 +4,7 @@ mod export;
 mod filter;
 mod query;
 pub(super) mod replay;
+mod row;
 mod trace;
 mod verify;
 

@@ -11,6 +11,7 @@ use guard_userspace::audit::read::{Cursor, Entry, search};
 use super::super::{Ending, term};
 use super::Where;
 use super::filter::{Under, Which};
+use super::row::row;
 
 /// How long `--follow` waits before it looks again.
 const WAIT: Duration = Duration::from_millis(200);
@@ -96,7 +97,7 @@ impl Answer<'_> {
             let mut out = io::stdout().lock();
             out.write_all(line).and_then(|()| out.write_all(b"\n"))
         } else {
-            io::stdout().lock().write_all(row(entry).as_bytes())
+            io::stdout().lock().write_all(row(entry, line).as_bytes())
         };
         match written {
             Ok(()) => ControlFlow::Continue(()),
@@ -105,55 +106,6 @@ impl Answer<'_> {
                 ControlFlow::Break(())
             }
         }
-    }
-}
-
-/// One record on one line, or two if there is a reason to give.
-pub(super) fn row(entry: &Entry<'_>) -> String {
-    let time = entry.time.get(..23).unwrap_or(&entry.time).replace('T', " ");
-    if !entry.is_decision() {
-        return format!("{time}  {}\n", other(entry));
-    }
-    let by = if entry.policy.is_empty() { String::new() } else { format!(" {}", entry.policy) };
-    let mut text = format!(
-        "{time}  {:8} {:8} {}\n{:25}{}[{}]{by} {}: {}\n",
-        entry.verdict, entry.action, entry.object, "", entry.comm, entry.pid, entry.rule, entry.reason
-    );
-    if let Some(candidate) = &entry.candidate_verdict {
-        text.push_str(&format!(
-            "{:25}would be {candidate}: {} {}\n",
-            "", entry.candidate_policy, entry.candidate_rule
-        ));
-    }
-    text
-}
-
-/// What is no decision, in a few words.
-pub(super) fn other(entry: &Entry<'_>) -> String {
-    match &*entry.kind {
-        "lost" => format!("LOST     {} events", entry.count),
-        "exec" => format!("runs     {}[{}] {}", entry.comm, entry.pid, entry.object),
-        "enter" if entry.op == "fork" => {
-            format!("forked   {}[{}] from [{}] {}", entry.comm, entry.pid, entry.ppid, entry.exe)
-        }
-        "enter" => format!("entered  {}[{}] {}", entry.comm, entry.pid, entry.exe),
-        "exit" => format!("ended    {}[{}] {}: {}", entry.comm, entry.pid, entry.exe, status(entry)),
-        "session-start" => format!("SESSION  begins in {} under {}", entry.cgroup, entry.policy),
-        "session-end" => {
-            let seconds = entry.nanoseconds as f64 / 1e9;
-            let (decisions, refused) = (entry.decisions, entry.refused);
-            format!("SESSION  ends after {seconds:.1} s: {decisions} decisions, {refused} refused")
-        }
-        kind => kind.to_owned(),
-    }
-}
-
-/// How a process ended.
-fn status(entry: &Entry<'_>) -> String {
-    match (entry.exit_code, entry.signal) {
-        (_, Some(signal)) => format!("killed by signal {signal}"),
-        (Some(code), None) => format!("exit code {code}"),
-        (None, None) => "unknown".to_owned(),
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::ops::ControlFlow;
 
+use guard_common::abi::Reason;
 use guard_userspace::audit::filter::Filter;
 use guard_userspace::audit::read::{Cursor, Entry, search};
 
 use super::super::{Ending, term};
 use super::Where;
-use super::query::other;
+use super::row::{other, outcome};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit code 1 if nothing is known of it.")]
@@ -27,8 +28,11 @@ impl Args {
         let mut timeline = Timeline::default();
         let mut failed = None;
         search(&self.place.dir, &filter, &mut Cursor::default(), |entry, line| {
-            let text =
-                if self.json { format!("{}\n", String::from_utf8_lossy(line)) } else { timeline.row(entry) };
+            let text = if self.json {
+                format!("{}\n", String::from_utf8_lossy(line))
+            } else {
+                timeline.row(entry, line)
+            };
             timeline.rows += 1;
             match term::print(&text) {
                 Ok(()) => ControlFlow::Continue(()),
@@ -63,7 +67,7 @@ struct Timeline {
 }
 
 impl Timeline {
-    fn row(&mut self, entry: &Entry<'_>) -> String {
+    fn row(&mut self, entry: &Entry<'_>, line: &[u8]) -> String {
         let mut text = String::new();
         if entry.session != self.session {
             text.push_str(&heading(entry));
@@ -73,18 +77,21 @@ impl Timeline {
         let since = entry.boottime.saturating_sub(self.start);
         let clock = format!("{:>6}.{:03}s", since / 1_000_000_000, since / 1_000_000 % 1000);
         if !entry.is_decision() {
-            text.push_str(&format!("{clock}  {}\n", other(entry)));
+            let what = other(entry, line).replace('\n', &format!("\n{:13}", ""));
+            text.push_str(&format!("{clock}  {what}\n"));
             return text;
         }
-        let outcome = if entry.errno == 0 {
-            "went on".to_owned()
+        let is_held = entry.reason_code == Reason::Held.name();
+        let mut outcome = outcome(entry).map_or(String::new(), |came| format!(" ({came})"));
+        // A held call has not ended: the record of its answer, or the next of the same call, says how it did.
+        if is_held {
+            outcome = "waits for an answer".to_owned();
+        } else if entry.errno == 0 {
+            self.allowed += 1;
+            outcome.insert_str(0, "went on");
         } else {
-            format!("failed with errno {}", entry.errno)
-        };
-        if entry.errno == 0 {
-            self.allowed += 1
-        } else {
-            self.blocked += 1
+            self.blocked += 1;
+            outcome.insert_str(0, &format!("failed with errno {}", entry.errno));
         }
         text.push_str(&format!(
             "{clock}  {:8} {:8} {}\n{:13}{}[{}] from [{}], {outcome}: {}, {}\n",
