@@ -135,6 +135,24 @@ fn every_question_finds_its_records_and_no_others() {
 }
 
 #[test]
+fn a_word_that_no_record_has_is_refused() {
+    let place = Place::new("words");
+    write_log(&place);
+    for (question, wanted) in [
+        (["--verdict", "deny"], "write allow, throttle, sandbox, escalate, block"),
+        (["--action", "wrte"], "write write"),
+        (["--kind", "decisions"], "write decision"),
+        (["--reason", "nope"], "write rule, default"),
+        (["--since", "2026-02-31"], "is no time"),
+    ] {
+        let output = guard(&place, &["query", question[0], question[1]]);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{question:?} {errors}");
+        assert!(errors.contains(wanted), "{question:?} {errors}");
+    }
+}
+
+#[test]
 fn people_read_what_came_of_a_call_and_who_answered() {
     let place = Place::new("rows");
     let mut scribe = Scribe::new(PlanNames::default(), host(), Path::new("/nonexistent")).unwrap();

@@ -122,16 +122,17 @@ const fn date(days: u64) -> (u64, u64, u64) {
 pub(super) fn parse(text: &str) -> Option<u64> {
     let text = text.strip_suffix('Z').unwrap_or(text);
     let (day, clock) = text.split_once(['T', ' ']).unwrap_or((text, "0:0:0"));
-    let mut parts = day.splitn(3, '-').map(|part| part.parse::<u64>().ok());
+    let number = |part: &str| part.parse().ok().filter(|_: &u64| !part.starts_with('+'));
+    let mut parts = day.splitn(3, '-').map(number);
     let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
-    let mut parts = clock.splitn(3, ':').map(|part| part.parse::<u64>().ok());
+    let mut parts = clock.splitn(3, ':').map(number);
     let (hour, minute) = (parts.next()??, parts.next().unwrap_or(Some(0))?);
     let second = parts.next().unwrap_or(Some(0))?;
     if !(1970..=2500).contains(&year)
         || !(1..=12).contains(&month)
         || !(1..=31).contains(&day)
-        || hour > 24
+        || hour > 23
         || minute > 59
         || second > 60
         || fraction.len() > 9
@@ -143,7 +144,11 @@ pub(super) fn parse(text: &str) -> Option<u64> {
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let days = era * 146_097 + day_of_era - 719_468;
+    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+    // 31 February would be a day in March.
+    if date(days) != (year, month, day) {
+        return None;
+    }
     Some(((days * 24 + hour) * 3600 + minute * 60 + second) * 1_000_000_000 + nanoseconds)
 }
 
@@ -177,6 +182,16 @@ mod tests {
         assert_eq!(parse("2026-03-01"), Some(1_772_323_200_000_000_000));
         assert_eq!(parse("2026-03-01T09:30"), Some(1_772_357_400_000_000_000));
         assert_eq!(parse("2026-03-01 09:30:00.5"), Some(1_772_357_400_500_000_000));
-        assert_eq!(parse("yesterday"), None);
+        for wrong in [
+            "yesterday",
+            "2026-02-31",
+            "2026-02-29",
+            "2026-04-31",
+            "2026-03-01T24:30",
+            "2026-+3-01",
+            "2026-03",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
     }
 }

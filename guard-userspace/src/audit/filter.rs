@@ -2,10 +2,13 @@
 
 use std::net::IpAddr;
 
+use guard_common::abi::{Action, Reason, Verdict};
+
 use super::clock;
 use super::escape::unescape;
 use super::read::Entry;
 use crate::events::Peer;
+use crate::policy::diag::nearest;
 use crate::policy::glob::{Glob, GlobErrorKind};
 use crate::policy::model::Cidr;
 use crate::policy::source::Span;
@@ -49,6 +52,75 @@ pub enum FilterError {
     Address(String),
     #[error("`{0}` is no path pattern: {1}")]
     Path(String, GlobErrorKind),
+    #[error("`{given}` is no {what}: write {write}")]
+    Word { what: &'static str, given: String, write: String },
+}
+
+/// What `kind` says in a record, in the order of `docs/audit-format.md`.
+pub const KINDS: [&str; 28] = [
+    "decision",
+    "enter",
+    "exec",
+    "exit",
+    "lost",
+    "corrupt",
+    "clock-jump",
+    "session-start",
+    "session-end",
+    "run",
+    "session-act",
+    "session-killed",
+    "approval",
+    "approval-passed",
+    "approval-void",
+    "mode",
+    "gateway",
+    "drill",
+    "agent-outside",
+    "control-refused",
+    "daemon-start",
+    "daemon-stop",
+    "generation",
+    "recovery",
+    "log-resumed",
+    "trim",
+    "segment",
+    "checkpoint",
+];
+
+/// One of the records' kinds.
+pub fn kind(text: &str) -> Result<String, FilterError> {
+    word("kind of record", text, KINDS)
+}
+
+pub fn verdict(text: &str) -> Result<String, FilterError> {
+    word("verdict", text, Verdict::ALL.iter().map(|verdict| verdict.name()))
+}
+
+pub fn action(text: &str) -> Result<String, FilterError> {
+    word("action", text, Action::ALL.iter().map(|action| action.name()))
+}
+
+/// A reason code.
+pub fn reason(text: &str) -> Result<String, FilterError> {
+    word("reason code", text, Reason::ALL.iter().map(|reason| reason.name()))
+}
+
+/// A word of a closed set: another one would find nothing, as if nothing had been.
+fn word<'a>(
+    what: &'static str,
+    given: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Result<String, FilterError> {
+    let known: Vec<&str> = known.into_iter().collect();
+    if known.contains(&given) {
+        return Ok(given.to_owned());
+    }
+    let write = match nearest(given, known.iter().copied()) {
+        Some(nearest) => nearest.to_owned(),
+        None => known.join(", "),
+    };
+    Err(FilterError::Word { what, given: given.to_owned(), write })
 }
 
 /// A time as [`FilterError::Time`] says it, in nanoseconds since 1970.
@@ -195,6 +267,29 @@ mod tests {
         );
         assert!(!holds("10.1.2.4") && !holds("10.1.2.3:80") && !holds("2001:db8::/32"));
         assert!("10.1.2.3/33".parse::<Address>().is_err() && "host".parse::<Address>().is_err());
+    }
+
+    #[test]
+    fn a_word_that_no_record_has_is_an_error_that_says_what_to_write() {
+        let says = |result: Result<String, FilterError>| result.unwrap_err().to_string();
+        assert_eq!(action("write"), Ok("write".into()));
+        assert_eq!(says(action("wrte")), "`wrte` is no action: write write");
+        assert_eq!(says(kind("decisions")), "`decisions` is no kind of record: write decision");
+        let all = "`deny` is no verdict: write allow, throttle, sandbox, escalate, block";
+        assert_eq!(says(verdict("deny")), all);
+        assert!(says(reason("nope")).contains("no-room"));
+    }
+
+    #[test]
+    fn every_kind_is_in_the_format_page_and_none_beside() {
+        let page = include_str!("../../../docs/audit-format.md");
+        let table = page.split("\n## Other records\n").nth(1).unwrap();
+        let cells = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+        let mut listed: Vec<&str> =
+            cells.flat_map(|cell| cell.split(", ").map(|name| name.trim_matches('`'))).collect();
+        listed.retain(|name| *name != "kind");
+        let before = ["decision", "enter", "exec", "exit"];
+        assert_eq!([&before, listed.as_slice()].concat(), KINDS);
     }
 
     #[test]

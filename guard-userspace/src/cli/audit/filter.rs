@@ -16,7 +16,7 @@ pub(crate) struct Which {
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<u64>,
     /// decision, exec, enter, exit, lost, corrupt, daemon-start …
-    #[arg(long)]
+    #[arg(long, value_parser = filter::kind)]
     kind: Option<String>,
     /// A session's UUID or how it begins, or a W3C trace id
     #[arg(long, value_name = "ID")]
@@ -28,13 +28,13 @@ pub(crate) struct Which {
     #[arg(long, value_name = "ID")]
     rule: Option<String>,
     /// block, escalate, sandbox, throttle or allow
-    #[arg(long)]
+    #[arg(long, value_parser = filter::verdict)]
     verdict: Option<String>,
     /// A reason code: rule, default, baseline, boundary, no-room …
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = filter::reason)]
     reason: Option<String>,
     /// exec, load, connect, listen, write, read or boundary
-    #[arg(long)]
+    #[arg(long, value_parser = filter::action)]
     action: Option<String>,
     /// A path pattern, as policies write them: /etc/**
     #[arg(long, value_name = "GLOB", value_parser = filter::path)]
