@@ -237,6 +237,25 @@ fn diff_tells_defaults_budgets_profiles_and_settings() {
 }
 
 #[test]
+fn what_would_govern_or_block_nothing_is_an_error() {
+    let scratch = Scratch::new("void");
+    for (from, to, wanted) in [
+        ("/agents.slice/**", "/sys/fs/cgroup/other.slice/**", "write `/other.slice/**`"),
+        ("/agents.slice/**", "/sys/fs/cgroup", "write `/agents.slice/**`"),
+        ("[/w/**]", "[\"/srv/{prod/,test/}\"]", "no resolved path ends in `/`"),
+        ("[/w/**]", "[\"/a/[.][.]/b\"]", "`.` and `..` never occur"),
+        ("[/w/**]", "['/a/\\x2e\\x2e/b']", "`.` and `..` never occur"),
+        ("10.0.0.1:80", "::1:443", "write `[::1]:443` for the port, `[::1:443]` for the address"),
+    ] {
+        assert!(SPARE.contains(from), "{from}");
+        let file = scratch.file("void.yaml", &SPARE.replace(from, to));
+        let output = guard(&["check", "--no-host", &file]);
+        assert_eq!(output.status.code(), Some(1), "{to}\n{}", out(&output));
+        assert!(out(&output).contains(wanted), "{wanted:?} is not in\n{}", out(&output));
+    }
+}
+
+#[test]
 fn two_files_with_one_name_are_told_apart() {
     let scratch = Scratch::new("twice");
     scratch.changed("a.yaml", &[]);

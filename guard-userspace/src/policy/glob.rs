@@ -7,6 +7,7 @@
 mod error;
 mod matching;
 mod parse;
+mod shape;
 
 use super::source::Span;
 

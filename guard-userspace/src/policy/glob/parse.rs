@@ -1,7 +1,7 @@
 //! Glob text → tokens, with errors that say where and what to write instead.
 
 use super::error::{GlobError, GlobErrorKind, MAX_DEPTH, MAX_LEN};
-use super::{Class, Token};
+use super::{Class, Token, shape};
 
 pub(super) fn path(text: &str) -> Result<Vec<Token>, GlobError> {
     let tokens = Parser::new(text, true).whole()?;
@@ -22,7 +22,7 @@ fn path_shape(text: &str, tokens: &[Token]) -> Result<(), GlobError> {
     if let Some(at) = text.find("//") {
         return fail(GlobErrorKind::EmptyComponent, at..at + 2);
     }
-    if text.len() > 1 && text.ends_with('/') && !text.ends_with("\\/") {
+    if text.len() > 1 && text.ends_with('/') {
         return fail(GlobErrorKind::TrailingSlash, text.len() - 1..text.len());
     }
     let mut at = 0;
@@ -32,7 +32,14 @@ fn path_shape(text: &str, tokens: &[Token]) -> Result<(), GlobError> {
         }
         at += component.len() + 1;
     }
-    Ok(())
+    if text == "/" {
+        return Ok(());
+    }
+    // What the text does not show: the same in braces, classes and escapes.
+    match shape::whole(tokens) {
+        Some(kind) => fail(kind, 0..text.len()),
+        None => Ok(()),
+    }
 }
 
 fn begins_with_slash(tokens: &[Token]) -> bool {
@@ -315,6 +322,25 @@ mod tests {
             ("/a/../b", K::DotComponent),
             ("/a/.", K::DotComponent),
             ("/a/", K::TrailingSlash),
+            ("/srv/{prod/,test/}", K::TrailingSlash),
+            ("/srv/{,prod}", K::TrailingSlash),
+            ("/srv/{prod,{test,old/}}", K::TrailingSlash),
+            (r"/a/\/", K::TrailingSlash),
+            (r"/a\/", K::TrailingSlash),
+            (r"/a/\x2f", K::EmptyComponent),
+            ("/a{/,}/b", K::EmptyComponent),
+            ("/usr/{local,}/bin", K::EmptyComponent),
+            ("{/a,/b/}/c", K::EmptyComponent),
+            ("/opt/{a,./b}/key", K::DotComponent),
+            ("/a/{.,..}/b", K::DotComponent),
+            ("/a/{b/..,c}", K::DotComponent),
+            ("/a/.{.,x}/b", K::DotComponent),
+            (r"/a/\.\./b", K::DotComponent),
+            ("/a/[.][.]/b", K::DotComponent),
+            ("/a/[.-.]", K::DotComponent),
+            (r"/a/\x2e\x2e/b", K::DotComponent),
+            ("/**/[.]/b", K::DotComponent),
+            (r"/a[\x2f]b", K::SlashInClass),
             ("/a**", K::PartialDoubleStar),
             ("/a/**b", K::PartialDoubleStar),
             ("/***", K::PartialDoubleStar),
@@ -339,6 +365,30 @@ mod tests {
         }
         assert_eq!(kind(&format!("/{}", "{".repeat(9))), Some(K::TooDeep));
         assert_eq!(kind(&format!("/{}", "a".repeat(4096))), Some(K::TooLong));
+    }
+
+    #[test]
+    fn what_can_match_is_no_mistake() {
+        for glob in [
+            "/",
+            "/{,a}",
+            "/usr/{,local/}bin/*",
+            "/a{,/**}",
+            "/a/{b,c/d}",
+            "{/a,/b/c}/d",
+            "/**/.*",
+            "/a/.{git,hg}/b",
+            "/a/..{.,x}/b",
+            "/a/[.x][.]/b",
+            "/a/.?/b",
+            "/a/*/b",
+            "/a/*./b",
+            "/a/[!/]b",
+            "/**/{,.}rc",
+            "/a/{**/b,c}",
+        ] {
+            assert_eq!(kind(glob), (glob == "/a/[!/]b").then_some(GlobErrorKind::SlashInClass), "{glob:?}");
+        }
     }
 
     #[test]

@@ -94,11 +94,30 @@ fn applies_to(cx: &mut Cx, fields: &Fields<'_>) -> Vec<Spanned<Selector>> {
     items.iter().filter_map(|item| selector(cx, item)).collect()
 }
 
+/// What is left of a cgroup's path behind the place where cgroups are mounted, if it begins there.
+fn below_mount(path: &str) -> Option<&str> {
+    let below =
+        ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].iter().find_map(|mount| path.strip_prefix(mount))?;
+    (below.is_empty() || below.starts_with('/')).then_some(below)
+}
+
 fn selector(cx: &mut Cx, node: &Node) -> Option<Spanned<Selector>> {
     let fields = Fields::new(cx, node, &words::APPLIES_TO)?;
     let selector = match (fields.get("cgroup"), fields.get("unit")) {
         (Some(cgroup), None) => {
             let glob = cx.glob(cgroup, Glob::path)?;
+            if let Some(inside) = below_mount(&glob.text) {
+                let message = format!(
+                    "a cgroup is named from the root of its hierarchy, and `{}` is where that is mounted",
+                    shown(&glob.text[..glob.text.len() - inside.len()])
+                );
+                let inside = if inside.is_empty() { "/agents.slice/**" } else { inside };
+                cx.push(
+                    Diagnostic::new(Code::BadSelector, glob.span, message)
+                        .help(format!("write `{}`", shown(inside))),
+                );
+                return None;
+            }
             if glob.matches(b"/") || glob.text == "/**" {
                 cx.push(
                     Diagnostic::new(

@@ -72,12 +72,26 @@ fn split_ports(text: &str) -> Result<(&str, Option<&str>), Problem> {
             }
         };
     }
+    if let Some((addr, port)) = maybe_port(text) {
+        let message = format!("`{}` can be read as an address, and as an address and a port", shown(text));
+        let help = format!("write `[{addr}]:{port}` for the port, `[{text}]` for the address");
+        return Err((Code::BadAddress, message, help));
+    }
     match text.split_once(':') {
         // More than one colon and no bracket: IPv6 without ports.
         Some((_, tail)) if tail.contains(':') => Ok((text, None)),
         Some((addr, ports)) => Ok((addr, Some(ports))),
         None => Ok((text, None)),
     }
+}
+
+/// An IPv6 address whose last group is there for the port, if it can be read so.
+fn maybe_port(text: &str) -> Option<(&str, u16)> {
+    text.parse::<Ipv6Addr>().ok()?;
+    let (addr, port) = text.rsplit_once(':')?;
+    addr.parse::<Ipv6Addr>().ok()?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    Some((addr, port))
 }
 
 fn bad_address(text: &str, help: &str) -> Problem {
@@ -256,6 +270,18 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_may_end_in_a_port_is_told_with_both_spellings() {
+        let (_, _, help) = parse_target("::1:443").unwrap_err();
+        assert_eq!(help, "write `[::1]:443` for the port, `[::1:443]` for the address");
+        assert_eq!(net("[::1]:443"), ("::1/128".into(), vec![(443, 443)], Proto::Any));
+        assert_eq!(net("[::1:443]").0, "::1:443/128");
+        for plain in ["::1", "2001:db8::1", "fe80::1:ab", "1:2:3:4:5:6:7:8", "::1:443/128", "::ffff:10.1.2.3"]
+        {
+            assert!(parse_target(plain).is_ok(), "{plain}");
+        }
+    }
+
+    #[test]
     fn a_mapped_address_is_the_ipv4_address() {
         assert_eq!(net("[::ffff:10.1.0.0/112]:443").0, "10.1.0.0/16");
         assert_eq!(net("::ffff:10.1.2.3").0, "10.1.2.3/32");
@@ -280,6 +306,8 @@ mod tests {
             "1.2.3",
             "1.2.3.4:",
             "fe80::1%eth0",
+            "::1:443",
+            "fe80::1:80/tcp",
         ] {
             assert!(parse_target(bad).is_err(), "{bad:?}");
         }
