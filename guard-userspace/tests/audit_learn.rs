@@ -69,6 +69,10 @@ fn tried() -> Vec<(Action, Vec<u8>)> {
 
 /// Writes what the policy decides of it all, in session 7.
 fn write_log(place: &Place, text: &str) {
+    write_log_of(place, text, tried());
+}
+
+fn write_log_of(place: &Place, text: &str, tried: Vec<(Action, Vec<u8>)>) {
     let plan = plan(text);
     let domain = plan.domain_of(b"/agents.slice/a.service");
     let mut scribe = Scribe::new(PlanNames::default(), host(), Path::new("/nonexistent")).unwrap();
@@ -81,7 +85,7 @@ fn write_log(place: &Place, text: &str) {
             ("policies_sha256", Field::Text(Hash(plan.sha256).to_string())),
         ],
     )];
-    for (seq, (action, bytes)) in tried().into_iter().enumerate() {
+    for (seq, (action, bytes)) in tried.into_iter().enumerate() {
         let question = Question { action, bytes, args: None };
         let decision = plan.decide(domain, &question);
         let shadow = decision.shadow;
@@ -96,7 +100,8 @@ fn write_log(place: &Place, text: &str) {
             raw.shadow = if shadow.is_none() { 0 } else { shadow.0 };
             raw.verdict = decision.verdict() as u8;
             raw.errno = -i32::from(decision.verdict() != Verdict::Allow);
-            raw.flags = if action == Action::Connect { EventFlags::ADDRESS } else { 0 };
+            let is_address = action == Action::Connect && !question.bytes.starts_with(b"/");
+            raw.flags = if is_address { EventFlags::ADDRESS } else { 0 };
             raw.flags |= if shadow.is_none() { 0 } else { EventFlags::SHADOWED };
             raw.reason = match decision.answer.rule() {
                 Answer::RULE_DEFAULT => Reason::Default,
@@ -167,6 +172,51 @@ fn what_only_shadow_mode_let_through_is_a_proposal() {
     assert!(said.contains("because of shadow mode alone") && said.contains("a proposal"), "{said}");
     // The key was read, and still the rule about keys stays.
     assert!(String::from_utf8(output.stdout).unwrap().contains("id: keys"));
+}
+
+#[test]
+fn what_the_baseline_blocks_is_left_out_and_told() {
+    let place = Place::new("learn-baseline");
+    let reach = [
+        (Action::Connect, b"/run/guard/control.sock".to_vec()),
+        (Action::Read, b"/sys/fs/bpf/guard".to_vec()),
+        (Action::Write, b"/proc/sys/kernel/core_pattern".to_vec()),
+    ];
+    write_log_of(&place, &present("shadow"), tried().into_iter().chain(reach).collect());
+    let dir = place.log();
+    let file = text(&place, "agent.yaml", &present("shadow"));
+    let args = ["learn", "--dir", dir.to_str().unwrap(), "--against", &file];
+    let output = guard(&[&args[..], &[&session()]].concat());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("3 calls were left out: guard's baseline blocks them"), "{said}");
+    let learned = String::from_utf8(output.stdout).unwrap();
+    assert!(learned.contains("/etc/hosts") && !learned.contains("control.sock"), "{learned}");
+    let output = guard(&[&args[..], &["--json", &session()]].concat());
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["baseline"], 3);
+}
+
+#[test]
+fn what_the_present_policy_says_is_carried_whole() {
+    let place = Place::new("learn-whole");
+    write_log(&place, &present("enforce"));
+    let whole = present("enforce")
+        .replace("policy: agent\n", "policy: agent-next\ncandidate_for: agent\n")
+        .replace(
+            "rules: [{ id: net, to: [10.0.0.0/8], verdict: allow }]",
+            "rules: [{ id: net, to: [10.9.0.0/16], verdict: throttle, rate: 10/1500ms, burst: 3, reason: slowly },\n    \
+             { id: db, to: [10.9.0.1], verdict: escalate, reason: ask }]",
+        )
+        + "escalation: { timeout: 500ms, max_pending: 3 }\nlimits: { max_runtime: 90s500ms }\n";
+    let file = text(&place, "agent.yaml", &whole);
+    let dir = place.log();
+    let output = guard(&["learn", "--dir", dir.to_str().unwrap(), "--against", &file, &session()]);
+    let learned = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    for part in ["candidate_for: agent\n", "rate: 10/1s500ms", "timeout: 500ms", "max_runtime: 90s500ms"] {
+        assert!(learned.contains(part), "{part} in {learned}{said}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use guard_common::abi::{Action, Reason, Verdict};
 
 use super::escape::unescape;
 use super::read::Entry;
+use crate::compile::baseline;
 use crate::compile::explain::{Compiled, Question};
 use crate::events::Peer;
 use crate::policy::fmt::{FmtError, canonical};
@@ -57,6 +58,8 @@ pub struct Seen {
     pub guarded: u64,
     /// Calls that went through because of shadow mode alone.
     pub shadowed: u64,
+    /// Calls that guard's baseline blocks as soon as something enforces; no policy opens them.
+    pub baseline: u64,
     pub records: u64,
 }
 
@@ -100,6 +103,11 @@ impl Seen {
                 self.gateways.insert(peer.to_owned());
             }
             (Some(Reason::Baseline | Reason::SameSession), _) | (_, None) => {}
+            // Let through by shadow mode alone, and no rule can let it through.
+            (_, Some(object)) if baseline::line_for(action, &object).is_some() => {
+                self.baseline += 1;
+                self.shadowed -= u64::from(entry.shadowed);
+            }
             (_, Some(object)) => {
                 self.allowed.entry(action).or_default().insert(object);
             }

@@ -88,6 +88,7 @@ impl Args {
                 "records": seen.records,
                 "shadowed": seen.shadowed,
                 "guarded": seen.guarded,
+                "baseline": seen.baseline,
                 "refused": seen.refused.iter().map(|((action, object, rule), count)| json!({
                     "action": action, "object": object, "rule": rule, "count": count,
                 })).collect::<Vec<_>>(),
@@ -126,6 +127,10 @@ impl Args {
             (
                 seen.guarded,
                 "calls were let through by throttle, sandbox or a person; no allow was learned from them",
+            ),
+            (
+                seen.baseline,
+                "calls were left out: guard's baseline blocks them, shadow mode let them through, and no policy can",
             ),
         ];
         for (count, what) in notices.iter().filter(|(count, _)| *count > 0) {

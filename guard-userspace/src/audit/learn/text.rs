@@ -8,7 +8,7 @@ use crate::events::Peer;
 use crate::policy::glob::Glob;
 use crate::policy::model::{
     AuditAllows, AuditArgv, Effect, Mode, OnLoss, Policy, Profile, Rule, SECTIONS, Section, Sections,
-    Selector,
+    Selector, written,
 };
 
 /// How ids of learned rules begin.
@@ -26,7 +26,7 @@ pub(super) fn document(seen: &Seen, name: &str, slack: usize, present: Option<&P
     out.insert("version".into(), json!(1));
     out.insert("policy".into(), json!(name));
     match present {
-        Some(policy) => carry_head(policy, &mut out),
+        Some(policy) => carry_head(policy, name, &mut out),
         None => {
             let selectors: Vec<Value> =
                 seen.cgroups.iter().map(|cgroup| json!({ "cgroup": cgroup })).collect();
@@ -111,7 +111,11 @@ fn is_named(peer: &Peer) -> bool {
     matches!(peer.protocol.0, 6 | 17)
 }
 
-fn carry_head(policy: &Policy, out: &mut Map<String, Value>) {
+fn carry_head(policy: &Policy, name: &str, out: &mut Map<String, Value>) {
+    // Under the name of the one it is for, it is that one.
+    if let Some(target) = policy.candidate_for.as_ref().filter(|target| target.value != name) {
+        out.insert("candidate_for".into(), json!(target.value));
+    }
     let selectors: Vec<Value> = policy
         .applies_to
         .iter()
@@ -150,7 +154,7 @@ fn carry_foot(policy: &Policy, out: &mut Map<String, Value>) {
     let limits = &policy.limits;
     let mut kept = Map::new();
     let mut keep = |key: &str, value: Option<Value>| value.map(|value| kept.insert(key.into(), value));
-    keep("max_runtime", limits.max_runtime.as_ref().map(|time| json!(format!("{}s", time.value.as_secs()))));
+    keep("max_runtime", limits.max_runtime.as_ref().map(|time| json!(written(time.value))));
     keep("max_tasks", limits.max_tasks.as_ref().map(|tasks| json!(tasks.value)));
     keep("max_memory", limits.max_memory.as_ref().map(|bytes| json!(bytes.value)));
     keep("max_bytes_out", limits.max_bytes_out.as_ref().map(|bytes| json!(bytes.value)));
@@ -167,7 +171,7 @@ fn carry_foot(policy: &Policy, out: &mut Map<String, Value>) {
         out.insert(
             "escalation".into(),
             json!({
-                "timeout": format!("{}s", timeout.value.as_secs()),
+                "timeout": written(timeout.value),
                 "on_timeout": "block",
                 "max_pending": escalation.max_pending,
                 "max_pending_per_session": escalation.max_pending_per_session,
@@ -222,7 +226,7 @@ fn rule(rule: &Rule) -> Value {
     out.insert("verdict".into(), json!(rule.effect.value.verdict().name()));
     match &rule.effect.value {
         Effect::Throttle(budget) => {
-            out.insert("rate".into(), json!(format!("{}/{}s", budget.count, budget.per.as_secs())));
+            out.insert("rate".into(), json!(format!("{}/{}", budget.count, written(budget.per))));
             out.insert("burst".into(), json!(budget.burst));
         }
         Effect::Sandbox { profile } => {
