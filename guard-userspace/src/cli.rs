@@ -114,7 +114,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Doctor(args) => args.run(),
         Command::Approvals(command) => command.run(),
         Command::Why(args) => args.run(),
-        Command::Run(args) => return args.run().unwrap_or_else(failed),
+        Command::Run(args) => return args.run(),
         Command::Ps(args) => args.run(),
         Command::Freeze(args) => args.run(Act::Freeze),
         Command::Thaw(args) => args.run(Act::Thaw),

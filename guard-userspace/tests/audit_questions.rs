@@ -226,6 +226,18 @@ fn people_read_what_came_of_a_call_and_who_answered() {
 }
 
 #[test]
+fn a_replay_of_another_policys_records_says_so() {
+    let place = Place::new("replay-other");
+    write_log(&place);
+    let file = place.0.join("other.yaml");
+    fs::write(&file, POLICY.replace("policy: agent", "policy: another")).unwrap();
+    let output = guard(&place, &["replay", "--policy", file.to_str().unwrap()]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("no record is of a decision of the policy `another`, but of agent"), "{errors}");
+}
+
+#[test]
 fn an_index_changes_no_answer_and_can_be_lost() {
     let place = Place::new("index");
     write_log(&place);

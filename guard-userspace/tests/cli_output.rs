@@ -24,3 +24,15 @@ fn a_closed_pipe_is_no_panic_and_keeps_the_exit_code() {
         );
     }
 }
+
+#[test]
+fn a_run_without_a_daemon_ends_as_its_help_says() {
+    let nowhere = std::env::temp_dir().join(format!("guard-nowhere-{}", std::process::id()));
+    let output = Command::new(env!("CARGO_BIN_EXE_guard"))
+        .args(["run", "--policy", "x", "--run", nowhere.to_str().unwrap(), "--", "true"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(said.contains("no daemon answers"), "{said}");
+}

@@ -246,12 +246,39 @@ fn what_would_govern_or_block_nothing_is_an_error() {
         ("[/w/**]", "[\"/a/[.][.]/b\"]", "`.` and `..` never occur"),
         ("[/w/**]", "['/a/\\x2e\\x2e/b']", "`.` and `..` never occur"),
         ("10.0.0.1:80", "::1:443", "write `[::1]:443` for the port, `[::1:443]` for the address"),
+        ("id: s,", "id: baseline,", "`baseline` cannot name a rule"),
+        ("id: s,", "id: boundary,", "`boundary` cannot name a rule"),
     ] {
         assert!(SPARE.contains(from), "{from}");
         let file = scratch.file("void.yaml", &SPARE.replace(from, to));
         let output = guard(&["check", "--no-host", &file]);
         assert_eq!(output.status.code(), Some(1), "{to}\n{}", out(&output));
         assert!(out(&output).contains(wanted), "{wanted:?} is not in\n{}", out(&output));
+    }
+}
+
+#[test]
+fn hidden_files_of_a_directory_are_no_policies() {
+    let scratch = Scratch::new("hidden");
+    scratch.file("a.yaml", SPARE);
+    std::os::unix::fs::symlink("dev@host.1:2", scratch.0.join(".#a.yaml")).unwrap();
+    let output = guard(&["check", "--no-host", scratch.0.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+}
+
+#[test]
+fn a_profile_that_is_not_there_is_told_with_those_that_are() {
+    let scratch = Scratch::new("profiles");
+    let with = scratch.file("with.yaml", SPARE);
+    let none = scratch.file(
+        "none.yaml",
+        "version: 1\npolicy: p\napplies_to: [{ cgroup: /a/** }]\nmode: enforce\nexec: { default: block }\n\
+         connect: { default: block }\nwrite: { default: block }\n",
+    );
+    for (file, wanted) in [(&with, "it has these: one, two"), (&none, "it has none at all")] {
+        let output = guard(&["explain", file, "--read", "/x", "--profile", "nope"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(err(&output).contains(wanted), "{}", err(&output));
     }
 }
 

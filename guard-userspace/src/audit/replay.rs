@@ -1,6 +1,6 @@
 //! Recorded requests, decided again under another policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use guard_common::abi::{Action, Reason, Verdict};
@@ -46,6 +46,8 @@ pub struct Replay {
     pub needs_argv: u64,
     /// Records of a profile that the policy does not have.
     pub no_profile: u64,
+    /// Other policies that decided something.
+    pub others: BTreeSet<String>,
 }
 
 impl Replay {
@@ -60,12 +62,37 @@ impl Replay {
             not_rules: 0,
             needs_argv: 0,
             no_profile: 0,
+            others: BTreeSet::new(),
+        })
+    }
+
+    /// Why nothing was decided again, if no record is of the policy at all.
+    pub fn nothing(&self) -> Option<String> {
+        if self.decided + self.not_rules + self.needs_argv + self.no_profile > 0 {
+            return None;
+        }
+        let others: Vec<&str> = self.others.iter().map(String::as_str).collect();
+        Some(match others.as_slice() {
+            [] => format!("no record is of a decision of the policy `{}`", self.policy),
+            others => format!(
+                "no record is of a decision of the policy `{}`, but of {}: give the new version that name, or write \
+                 `candidate_for:` with it",
+                self.policy,
+                others.join(", ")
+            ),
         })
     }
 
     /// Decides one record again, if it is a decision of the policy that the new one would replace.
     pub fn take(&mut self, entry: &Entry<'_>) {
-        if !entry.is_decision() || !is_policy(&self.policy, &entry.policy) {
+        if !entry.is_decision() {
+            return;
+        }
+        if !is_policy(&self.policy, &entry.policy) {
+            let name = entry.policy.split('/').next().unwrap_or_default();
+            if !name.is_empty() && !self.others.contains(name) {
+                self.others.insert(name.to_owned());
+            }
             return;
         }
         let by_rule = Reason::from_name(&entry.reason_code).is_some_and(is_of_rules);

@@ -1,8 +1,8 @@
 //! `guard approvals`: the calls that wait, and answers to them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Args as ClapArgs, Subcommand};
 use guard_userspace::approvals::{Request, parse_duration};
 use guard_userspace::control::{self, Client};
@@ -50,8 +50,8 @@ pub(crate) struct Approve {
     #[arg(long)]
     for_session: bool,
     /// For how long, with --for-session: 10m, 8h; an hour if not said
-    #[arg(long, requires = "for_session")]
-    ttl: Option<String>,
+    #[arg(long, requires = "for_session", value_parser = ttl)]
+    ttl: Option<Duration>,
     #[command(flatten)]
     list: List,
 }
@@ -73,8 +73,7 @@ impl Command {
             Self::List(args) => list(&args),
             Self::Show(args) => one(&args.list, &control::Request::Approval { id: args.id }, "waits"),
             Self::Approve(args) => {
-                let time = args.ttl.as_deref().map(parse_duration).transpose().context("--ttl")?;
-                let session_seconds = args.for_session.then(|| time.map_or(0, |time| time.as_secs()));
+                let session_seconds = args.for_session.then(|| args.ttl.map_or(0, |time| time.as_secs()));
                 let request =
                     control::Request::Answer { id: args.id, approve: true, note: args.note, session_seconds };
                 one(&args.list, &request, "approved")
@@ -109,13 +108,48 @@ fn list(args: &List) -> anyhow::Result<Ending> {
             request.id,
             request.waited_ms / 1000,
             request.left_ms / 1000,
-            request.action,
+            action(&request),
             request.object,
-            request.argv.iter().flatten().map(|word| format!(" {word}")).collect::<String>()
+            request.argv.iter().flatten().map(|word| format!(" {}", quoted(word))).collect::<String>()
         ));
     }
     term::print(&text)?;
     Ok(Ending::Fine)
+}
+
+/// The action, and by which kind of call where that says more: `write (unlink)`.
+fn action(call: &Request) -> String {
+    if call.op.is_empty() || call.op == call.action || call.op == "other" {
+        return call.action.clone();
+    }
+    format!("{} ({})", call.action, call.op)
+}
+
+fn words(argv: &[String]) -> String {
+    argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word so that it is seen where it begins and ends.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// `--ttl`: what is no time at all, and what is one and too short or too long.
+fn ttl(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| {
+        let count = text.strip_suffix(['s', 'm', 'h', 'd']).unwrap_or_default();
+        if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
+            error.to_string()
+        } else if count.bytes().all(|byte| byte == b'0') {
+            format!("`{text}` is over at once: write a time such as 10m")
+        } else {
+            format!("`{text}` is too long: write at most 366d")
+        }
+    })
 }
 
 fn one(args: &List, request: &control::Request, done: &str) -> anyhow::Result<Ending> {
@@ -124,9 +158,9 @@ fn one(args: &List, request: &control::Request, done: &str) -> anyhow::Result<En
         term::print(&format!("{}\n", serde_json::to_string_pretty(&call)?))?;
         return Ok(Ending::Fine);
     }
-    let mut text = format!("{} {done}: {} {}\n", call.id, call.action, call.object);
+    let mut text = format!("{} {done}: {} {}\n", call.id, action(&call), call.object);
     for (name, value) in [
-        ("argv", call.argv.as_ref().map(|argv| argv.join(" ")).unwrap_or_default()),
+        ("argv", words(call.argv.as_deref().unwrap_or_default())),
         ("sha256", call.sha256.clone()),
         ("program", format!("{} (pid {}, thread {}, uid {})", call.exe, call.pid, call.tid, call.uid)),
         ("above it", call.lineage.join(", ")),
@@ -143,4 +177,32 @@ fn one(args: &List, request: &control::Request, done: &str) -> anyhow::Result<En
     }
     term::print(&text)?;
     Ok(Ending::Fine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_seen_where_they_begin_and_end() {
+        let argv = ["-rf", "a b", "", "it's", "$(x)", "--to=/srv/x"].map(str::to_owned);
+        assert_eq!(words(&argv), r"-rf 'a b' '' 'it'\''s' '$(x)' --to=/srv/x");
+    }
+
+    #[test]
+    fn a_time_that_is_too_short_or_too_long_is_told_apart_from_none() {
+        assert_eq!(ttl("10m"), Ok(Duration::from_secs(600)));
+        assert!(ttl("0s").unwrap_err().contains("over at once"));
+        assert!(ttl("9999d").unwrap_err().contains("too long"));
+        assert!(ttl("99999999999999999999h").unwrap_err().contains("too long"));
+        assert!(ttl("soon").unwrap_err().contains("no length of time"));
+    }
+
+    #[test]
+    fn the_kind_of_call_is_shown_where_it_says_more() {
+        let call =
+            |action: &str, op: &str| Request { action: action.into(), op: op.into(), ..Request::default() };
+        assert_eq!(action(&call("write", "unlink")), "write (unlink)");
+        assert_eq!(action(&call("exec", "exec")), "exec");
+    }
 }

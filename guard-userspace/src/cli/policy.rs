@@ -46,7 +46,8 @@ impl Command {
     }
 }
 
-/// Policy files as given: a directory stands for the `*.yaml` and `*.yml` in it.
+/// Policy files as given: a directory stands for the `*.yaml` and `*.yml` in it, but for the hidden ones, which editors
+/// leave there.
 fn files(given: &[PathBuf]) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for path in given {
@@ -57,6 +58,7 @@ fn files(given: &[PathBuf]) -> Vec<PathBuf> {
         let mut inside: Vec<PathBuf> = entries
             .flatten()
             .map(|entry| entry.path())
+            .filter(|path| !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")))
             .filter(|path| {
                 path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
             })

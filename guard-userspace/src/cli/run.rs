@@ -57,7 +57,14 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(self) -> ExitCode {
+        self.session().unwrap_or_else(|error| {
+            eprintln!("guard run: {error:#}");
+            NOT_STARTED.into()
+        })
+    }
+
+    fn session(self) -> anyhow::Result<ExitCode> {
         // Before the child is there, or its end could be missed.
         let mut watched = SigSet::empty();
         FORWARDED.iter().chain([&Signal::SIGCHLD]).for_each(|signal| watched.add(*signal));

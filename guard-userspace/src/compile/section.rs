@@ -99,6 +99,12 @@ impl Section<'_> {
                     guilty.push(*rule);
                 }
             }
+            // Too much before there was anything to tell apart: it can be any of them.
+            if guilty.is_empty() {
+                guilty = rules.iter().flatten().copied().collect();
+                guilty.sort_unstable();
+                guilty.dedup();
+            }
             Explosive { rules: guilty }
         })
     }

@@ -15,6 +15,9 @@ use super::model::{Policy, Rule, Sections};
 use super::parse::Cx;
 use crate::compile;
 
+/// Rules that a message lists.
+const SHOWN: usize = 5;
+
 pub(super) fn whole(policy: &Policy, cx: &mut Cx) {
     names::check(policy, cx);
     reach::check(policy, cx);
@@ -31,7 +34,10 @@ pub fn compiles(policy: &Arc<Policy>, report: &mut Report) {
     let Err(error) = compile::compile_alone(policy) else { return };
     let (message, help) = match &error {
         compile::Error::Explosive { action, rules, .. } => (
-            format!("the {action} rules {} can match in too many ways at once", names(rules)),
+            match rules.as_slice() {
+                [] => format!("the {action} rules together can match in too many ways at once"),
+                rules => format!("the {action} rules {} can match in too many ways at once", names(rules)),
+            },
             "let their paths begin at a directory instead of `/**/`, or use one `*` in a component, at its beginning: \
              `/**/*.log` instead of `/**/a*b*.log`"
                 .to_owned(),
@@ -48,7 +54,11 @@ pub fn compiles(policy: &Arc<Policy>, report: &mut Report) {
 }
 
 fn names(rules: &[String]) -> String {
-    rules.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
+    let shown: Vec<String> = rules.iter().take(SHOWN).map(|id| format!("`{id}`")).collect();
+    match rules.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 fn find<'a>(policy: &'a Policy, id: &str) -> Option<&'a Rule> {

@@ -16,7 +16,7 @@ use super::filter::Which;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Decides again what the policy of the same name decided (for a candidate: the one it is for). \
-                        Exit code 1 if anything would change."
+                        Exit code 1 if anything would change, or if nothing is recorded of that policy."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -47,6 +47,10 @@ impl Args {
             term::print_json(&value(&replay))?;
         } else {
             term::print(&text(&replay))?;
+        }
+        if let Some(why) = replay.nothing() {
+            eprintln!("guard: {why}");
+            return Ok(Ending::Finding);
         }
         Ok(if replay.changes.is_empty() { Ending::Fine } else { Ending::Finding })
     }

@@ -65,7 +65,12 @@ impl Args {
         };
         if let Some(name) = self.profile.as_deref().filter(|name| policy.profile(name).is_none()) {
             let known: Vec<&str> = policy.profiles.iter().map(|profile| profile.name.as_str()).collect();
-            eprintln!("guard: the policy has no profile `{name}`; it has: {}", known.join(", "));
+            let has = if known.is_empty() {
+                "none at all".to_owned()
+            } else {
+                format!("these: {}", known.join(", "))
+            };
+            eprintln!("guard: the policy has no profile `{name}`; it has {has}");
             return Ok(Ending::Usage);
         }
         let profile = self.profile.as_deref();

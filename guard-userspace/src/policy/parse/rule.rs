@@ -1,5 +1,7 @@
 //! One rule.
 
+use guard_common::abi::Reason;
+
 use super::fields::Fields;
 use super::section::unknown_verdict;
 use super::{Cx, net, scalar};
@@ -18,6 +20,7 @@ pub(super) fn rule(cx: &mut Cx, node: &Node, action: Action, object: &'static Ob
     let id = fields.need(cx, "id", "`id:` and a name, by which records and tests speak of the rule");
     let id = id.and_then(|id| cx.name(id, "rule"));
     if let Some(id) = &id {
+        own_id(cx, id);
         unique_id(cx, id);
     }
     let before = cx.diagnostics.len();
@@ -59,6 +62,18 @@ pub(super) fn rule(cx: &mut Cx, node: &Node, action: Action, object: &'static Ob
         remedy,
         shadow,
     })
+}
+
+/// Records name what is no rule by its reason code: a rule of that name could not be told from it.
+fn own_id(cx: &mut Cx, id: &Spanned<String>) {
+    let is_taken = Reason::from_name(&id.value).is_some_and(|reason| reason != Reason::Rule);
+    if is_taken {
+        let message = format!("`{}` cannot name a rule: records call guard's own reason so", id.value);
+        cx.push(
+            Diagnostic::new(Code::BadName, id.span, message)
+                .help(format!("write another, such as `{}-rule`", id.value)),
+        );
+    }
 }
 
 fn unique_id(cx: &mut Cx, id: &Spanned<String>) {
