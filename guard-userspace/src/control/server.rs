@@ -9,18 +9,24 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::wire::{self, Reply};
 use super::{LONGEST, Peer, Refusal, Request, SOCKET, peer};
 
-/// Clients at a time; one more waits in the socket's backlog.
+/// Clients at a time.
 const CLIENTS: usize = 64;
+/// Places besides, which only root takes: whoever else may ask cannot keep an administrator out.
+const KEPT: usize = 8;
+/// Clients that wait for a place, no longer than the first line may take; one more is hung up on.
+const QUEUE: usize = 128;
+/// A client that has not asked anything for so long is hung up on.
+const FIRST: Duration = Duration::from_secs(5);
 /// Requests that wait for the daemon's loop.
 const WAITING: usize = 64;
-/// A client that says nothing for so long is hung up on.
+/// The same for one that has asked before.
 const IDLE: Duration = Duration::from_secs(30);
 /// The group that may ask besides root, if the host has it.
 const GROUP: &str = "guard";
@@ -76,17 +82,22 @@ impl Server {
 }
 
 async fn accept(listener: UnixListener, calls: mpsc::Sender<Call>) {
-    let room = Arc::new(Semaphore::new(CLIENTS));
+    let room = Room::new();
+    let queue = Arc::new(Semaphore::new(CLIENTS + QUEUE));
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let calls = calls.clone();
+                let is_root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
+                let known = Arc::clone(&queue).try_acquire_owned().ok();
+                if known.is_none() && !is_root {
+                    continue;
+                }
+                let (calls, room) = (calls.clone(), room.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = serve(stream, &calls).await {
+                    if let Err(error) = take(stream, &room, &calls).await {
                         debug!(%error, "a client of the control socket is gone");
                     }
-                    drop(permit);
+                    drop(known);
                 });
             }
             Err(error) => {
@@ -97,15 +108,50 @@ async fn accept(listener: UnixListener, calls: mpsc::Sender<Call>) {
     }
 }
 
-/// Speaks with one client until it hangs up, says nothing, or says too much.
-async fn serve(stream: UnixStream, calls: &mpsc::Sender<Call>) -> io::Result<()> {
+/// The places that there are.
+#[derive(Clone)]
+struct Room {
+    all: Arc<Semaphore>,
+    kept: Arc<Semaphore>,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self { all: Arc::new(Semaphore::new(CLIENTS)), kept: Arc::new(Semaphore::new(KEPT)) }
+    }
+
+    /// A place for a client of this user, once there is one.
+    async fn place(&self, uid: u32) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let all = Arc::clone(&self.all).acquire_owned();
+        if uid != 0 {
+            return all.await;
+        }
+        tokio::select! {
+            biased;
+            place = all => place,
+            place = Arc::clone(&self.kept).acquire_owned() => place,
+        }
+    }
+}
+
+/// Gives one client a place, and speaks with it.
+async fn take(stream: UnixStream, room: &Room, calls: &mpsc::Sender<Call>) -> io::Result<()> {
     let peer = Peer::of(&stream)?;
+    let place = timeout(FIRST, room.place(peer.uid)).await?.map_err(io::Error::other)?;
+    let served = serve(stream, peer, calls).await;
+    drop(place);
+    served
+}
+
+/// Speaks with one client until it hangs up, says nothing, or says too much.
+async fn serve(stream: UnixStream, peer: Peer, calls: &mpsc::Sender<Call>) -> io::Result<()> {
+    let mut patience = FIRST;
     let mut stream = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
         line.clear();
         let limit = LONGEST as u64 + 1;
-        let read = timeout(IDLE, (&mut stream).take(limit).read_until(b'\n', &mut line)).await??;
+        let read = timeout(patience, (&mut stream).take(limit).read_until(b'\n', &mut line)).await??;
         if read == 0 {
             return Ok(());
         }
@@ -118,6 +164,7 @@ async fn serve(stream: UnixStream, calls: &mpsc::Sender<Call>) -> io::Result<()>
             Err(refusal) => Reply::Error(refusal),
         };
         write(&mut stream, &reply).await?;
+        patience = IDLE;
     }
 }
 

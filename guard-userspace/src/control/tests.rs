@@ -74,6 +74,35 @@ fn nobody_there_says_what_to_start() {
 }
 
 #[test]
+fn clients_that_say_nothing_keep_nobody_out_for_long() {
+    let (silent, waited) = with_server("silent", |run| {
+        let silent: Vec<net::UnixStream> =
+            (0..CLIENTS + KEPT).map(|_| net::UnixStream::connect(run.join(SOCKET)).unwrap()).collect();
+        let begun = std::time::Instant::now();
+        let _: Greeting = Client::connect(&run).unwrap().ask(&Request::Hello).unwrap();
+        (silent.len(), begun.elapsed())
+    });
+    assert!(waited < FIRST * 2, "{silent} silent clients kept another one waiting for {waited:?}");
+}
+
+#[test]
+fn some_places_are_roots_alone() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (room, soon) = (Room::new(), Duration::from_millis(1));
+        let mut taken = Vec::new();
+        for _ in 0..CLIENTS {
+            taken.push(timeout(soon, room.place(1000)).await.unwrap().unwrap());
+        }
+        assert!(timeout(soon, room.place(1000)).await.is_err());
+        for _ in 0..KEPT {
+            taken.push(timeout(soon, room.place(0)).await.unwrap().unwrap());
+        }
+        assert!(timeout(soon, room.place(0)).await.is_err());
+    });
+}
+
+#[test]
 fn nonsense_is_answered_and_the_next_line_still_read() {
     let (first, second) = with_server("nonsense", |run| {
         let stream = net::UnixStream::connect(run.join(SOCKET)).unwrap();
