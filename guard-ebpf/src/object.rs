@@ -58,13 +58,18 @@ pub(crate) struct Scratch {
     pub(crate) births: u64,
     pub(crate) born_in: u64,
     pub(crate) born: [u64; crate::confine::BORN],
-    /// See `hooks::moves`.
-    pub(crate) residuals: [u32; RESIDUALS],
+    /// See `hooks::moves` and `hooks::meta`.
+    pub(crate) aside: Aside,
     pub(crate) differ: u64,
-    /// See `hooks::meta`.
-    pub(crate) search: Search,
     /// See `hooks::life`.
     pub(crate) words: Words,
+}
+
+/// What one hook keeps while it runs, and no two at a time.
+#[repr(C)]
+pub(crate) union Aside {
+    pub(crate) residuals: [u32; RESIDUALS],
+    pub(crate) search: Search,
 }
 
 /// A search for argv's end.
@@ -76,13 +81,14 @@ pub(crate) struct Words {
     pub(crate) end: u64,
 }
 
-/// Automata whose states are compared when a directory moves: four actions, two for each joined policy.
-pub(crate) const RESIDUALS: usize = 4 * POLICIES_PER_DOMAIN * 2;
+/// Automata whose states are compared when a directory moves: five actions, two for each joined policy.
+pub(crate) const RESIDUALS: usize = 5 * POLICIES_PER_DOMAIN * 2;
 
 /// Names of one file that are tried, when only its dentry is known.
 pub(crate) const SEARCHED: usize = 8;
 
 /// A search for the mounts through which a task can see a file system.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Search {
     pub(crate) list: u64,

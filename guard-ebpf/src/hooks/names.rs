@@ -98,12 +98,12 @@ pub(crate) fn path_symlink(ctx: LsmContext) -> i32 {
 #[lsm(hook = "path_link")]
 pub(crate) fn path_link(ctx: LsmContext) -> i32 {
     let (old, directory, new): (Ptr, Ptr, Ptr) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
-    both((Op::LinkFrom, directory, old), (Op::LinkTo, directory, new))
+    both((Op::LinkFrom, directory, old), (Op::LinkTo, directory, new), false)
 }
 
 /// Decides a change of two names, and of what comes under other rules by it.
 #[inline(always)]
-fn both(from: (Op, Ptr, Ptr), to: (Op, Ptr, Ptr)) -> i32 {
+fn both(from: (Op, Ptr, Ptr), to: (Op, Ptr, Ptr), exchange: bool) -> i32 {
     let Some(subject) = subject::inside_seldom() else { return 0 };
     let (old, new) = (Place::in_directory(from.1, from.2), Place::in_directory(to.1, to.2));
     let refused = returned(question(subject, Action::Write, from.0, old, PART));
@@ -118,16 +118,19 @@ fn both(from: (Op, Ptr, Ptr), to: (Op, Ptr, Ptr)) -> i32 {
     if !scratch.is_null() {
         hold::spend(subject.task, scratch);
     }
-    moves::regoverned(subject, to.0, old, new)
+    moves::regoverned(subject, to.0, old, new, exchange)
 }
 
 /// `int path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir,
-/// struct dentry *new_dentry, unsigned int flags)`: an exchange changes both names as well.
+/// struct dentry *new_dentry, unsigned int flags)`: called once for an exchange, which changes both names as well.
 #[lsm(hook = "path_rename")]
 pub(crate) fn path_rename(ctx: LsmContext) -> i32 {
+    const RENAME_EXCHANGE: u32 = 2;
     let (old_directory, old, directory, new): (Ptr, Ptr, Ptr, Ptr) =
         (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
-    both((Op::RenameFrom, old_directory, old), (Op::RenameTo, directory, new))
+    let flags: u32 = ctx.arg(4);
+    let exchange = flags & RENAME_EXCHANGE != 0;
+    both((Op::RenameFrom, old_directory, old), (Op::RenameTo, directory, new), exchange)
 }
 
 /// `int path_truncate(const struct path *path)`: truncate(2), and ftruncate(2) and O_TRUNC up to 6.1.

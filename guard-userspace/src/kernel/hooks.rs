@@ -97,7 +97,7 @@ pub const HOOKS: &[Hook] = &[
     lsm("path_unlink", &[(0, "*path"), (1, "*dentry")]),
     lsm("path_symlink", &[(0, "*path"), (1, "*dentry")]),
     lsm("path_link", &[(0, "*dentry"), (1, "*path"), (2, "*dentry")]),
-    lsm("path_rename", &[(0, "*path"), (1, "*dentry"), (2, "*path"), (3, "*dentry")]),
+    lsm("path_rename", &[(0, "*path"), (1, "*dentry"), (2, "*path"), (3, "*dentry"), (4, "int")]),
     lsm("path_truncate", &[(0, "*path")]),
     some("file_truncate", &[(0, "*file")], "before 6.2 path_truncate sees ftruncate too"),
     lsm("path_chmod", &[(0, "*path")]),
