@@ -58,6 +58,10 @@ pub(crate) enum End {
     /// Not in any tree: pipes, sockets, memfds, anonymous inodes.
     NoPath = 6,
     Unstable = 7,
+    /// Above the root of the mount it was reached through: a directory that was moved out of what is mounted.
+    Outside = 8,
+    /// On a file system that takes one name for another.
+    Folds = 9,
 }
 
 impl End {
@@ -71,6 +75,8 @@ impl End {
             5 => Self::Foreign,
             6 => Self::NoPath,
             7 => Self::Unstable,
+            8 => Self::Outside,
+            9 => Self::Folds,
             _ => Self::Walking,
         }
     }
@@ -86,6 +92,8 @@ impl End {
             Self::Detached => (Site::WalkDetached, Reason::PathDetached),
             Self::Foreign => (Site::WalkForeign, Reason::PathForeignMount),
             Self::Unstable => (Site::WalkUnstable, Reason::PathUnstable),
+            Self::Outside => (Site::WalkOutside, Reason::PathOutside),
+            Self::Folds => (Site::WalkFolds, Reason::PathFolds),
         };
         count(site);
         reason
@@ -261,12 +269,22 @@ extern "C" fn walk(scratch: *mut Scratch) -> u64 {
     let own = subject::mounts(kernel::current());
     if namespace == own {
         root_itself(scratch, position);
-        End::Done as u64
+        if folds(dentry) { End::Folds as u64 } else { End::Done as u64 }
     } else if namespace == 0 || namespace > ERR_PTR {
         End::Detached as u64
     } else {
         End::Foreign as u64
     }
+}
+
+/// Does the file system of a name take other names for the same, such as `KEY` for `key`? The name that is kept is then
+/// the one that somebody looked up first, and rules would speak of that. Such a file system hashes and compares names
+/// itself, all of them; a mount point above keeps the name by which it was mounted on.
+#[inline(always)]
+fn folds(dentry: u64) -> bool {
+    /// `DCACHE_OP_HASH` and `DCACHE_OP_COMPARE`.
+    const OWN_NAMES: u64 = 3;
+    kernel::peek::<1>(dentry + off!(DENTRY_FLAGS))[0] & OWN_NAMES == OWN_NAMES
 }
 
 /// Error pointers are the last page of addresses; kernel-internal mounts have one for a namespace.
@@ -336,7 +354,9 @@ fn component(scratch: *mut Scratch, walk: *mut Walk, dentry: u64) -> End {
     // `d_parent` and `d_name`, adjacent in `struct dentry` (asserted at load); a name's length stands above its hash.
     let [parent, length_hash, name] = kernel::peek(dentry + off!(DENTRY_PARENT));
     if parent == dentry {
-        return End::NoPath;
+        // SAFETY: `walk` is in a map value.
+        let first = unsafe { get(&raw const (*walk).from.dentry) };
+        return if dentry == first { End::NoPath } else { End::Outside };
     }
     if parent == 0 {
         return End::Fault;

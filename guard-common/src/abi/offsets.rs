@@ -55,6 +55,7 @@ macro_rules! kernel_offsets {
             DENTRY_NAME "dentry" "d_name" required;
             DENTRY_INODE "dentry" "d_inode" required;
             DENTRY_HASH "dentry" "d_hash" required;
+            DENTRY_FLAGS "dentry" "d_flags" required;
             DENTRY_SB "dentry" "d_sb" required;
             INODE_SB "inode" "i_sb" required;
             INODE_INO "inode" "i_ino" required;

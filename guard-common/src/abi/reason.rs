@@ -53,6 +53,10 @@ names! {
         NoPath = 106, "no-path";
         /// The file has been deleted.
         PathDeleted = 107, "path-deleted";
+        /// The file lies in a directory that was moved out of what the mount shows.
+        PathOutside = 108, "path-outside-mount";
+        /// The file system takes one name for another, as those do that do not tell upper from lower case.
+        PathFolds = 109, "path-folds-case";
         /// No memory for the label or the scratch space.
         NoMemory = 110, "no-memory";
         /// The event ring is full and the policy says `on_loss: block`.

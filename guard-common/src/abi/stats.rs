@@ -50,6 +50,8 @@ names! {
         SandboxFailed = 35, "sandbox-failed";
         /// Calls that were stopped to wait for an answer, each time they were.
         Held = 36, "held";
+        WalkOutside = 37, "walk-outside";
+        WalkFolds = 38, "walk-folds";
     }
 }
 

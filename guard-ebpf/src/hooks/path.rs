@@ -159,7 +159,7 @@ fn noted(arena: Arena, case: u64, digest: impl FnOnce() -> u64) -> u64 {
 pub(crate) fn decide_spelt(scratch: *mut Scratch, from: From, case: u64, session: u64) -> i64 {
     walk::aim(scratch, from);
     let end = walk::ended(walk::spell(scratch));
-    if end == End::NoPath {
+    if end == End::NoPath || end == End::Outside {
         return -1;
     }
     passed::about(scratch, from.dentry);

@@ -29,6 +29,10 @@ pub const fn sentence(reason: Reason) -> &'static str {
         Reason::PathFault => "the path could not be read from kernel memory",
         Reason::NoPath => "the file has no path",
         Reason::PathDeleted => "the file has been deleted",
+        Reason::PathOutside => "the file lies in a directory that was moved out of what the mount shows",
+        Reason::PathFolds => {
+            "the file system takes one name for another, so that no name says which file it is"
+        }
         Reason::NoMemory => "the kernel had no memory for guard's own state",
         Reason::NoRoom => "there was no room for the record",
         Reason::NoPolicy => "the domain has no policy in the live generation",

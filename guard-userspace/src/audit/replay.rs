@@ -167,6 +167,8 @@ const fn is_of_rules(reason: Reason) -> bool {
         | Reason::PathFault
         | Reason::NoPath
         | Reason::PathDeleted
+        | Reason::PathOutside
+        | Reason::PathFolds
         | Reason::NoMemory
         | Reason::NoRoom
         | Reason::NoPolicy
