@@ -12,13 +12,17 @@ use crate::subject::{self, Subject};
 use crate::walk;
 
 const FMODE_WRITE: u32 = 2;
-/// Set by the kernel alone: the file is opened to be executed, and exec and load decide that.
+/// Set by the kernel where a file is opened to be executed, and exec and load decide that. Also by whoever asks for it,
+/// where the kernel takes flags as they come: for a message queue, and for the other end of a terminal.
 const FMODE_EXEC: u32 = 0x20;
 /// The call has made the file.
 const FMODE_CREATED: u32 = 0x10_0000;
 const O_TRUNC: u32 = 0o1000;
 
+const O_ACCMODE: u32 = 3;
+
 const S_IFMT: u16 = 0o170_000;
+const S_IFREG: u16 = 0o100_000;
 const S_IFCHR: u16 = 0o020_000;
 const S_IFBLK: u16 = 0o060_000;
 const S_IFSOCK: u16 = 0o140_000;
@@ -37,7 +41,7 @@ fn opens(file: Ptr) -> i32 {
     let Some(subject) = subject::within() else { return 0 };
     let mode: u32 = load(file, at!(FILE_MODE));
     let flags: u32 = load(file, at!(FILE_FLAGS));
-    if flags & FMODE_EXEC != 0 || is_backing(subject, file) {
+    if flags & FMODE_EXEC != 0 && is_program(file, flags) || is_backing(subject, file) {
         return 0;
     }
     // A terminal can be set, stopped and typed from through a descriptor for reading.
@@ -56,6 +60,22 @@ fn opens(file: Ptr) -> i32 {
         return 0;
     }
     returned(answer)
+}
+
+/// Is this a file such as exec opens?
+#[inline(always)]
+fn is_program(file: Ptr, flags: u32) -> bool {
+    let inode = follow(file, at!(FILE_INODE));
+    flags & O_ACCMODE == 0
+        && load::<u16, _, _>(inode, at!(INODE_MODE)) & S_IFMT == S_IFREG
+        && !is_queue(inode)
+}
+
+/// Does this lie on the file system of POSIX message queues?
+#[inline(always)]
+pub(super) fn is_queue(inode: Ptr) -> bool {
+    const MQUEUE_MAGIC: u64 = 0x1980_0202;
+    load::<u64, _, _>(follow(inode, at!(INODE_SB)), at!(SB_MAGIC)) == MQUEUE_MAGIC
 }
 
 /// Is this the file below a stacked file system's file? The upper one has been decided. The kernel opens it
@@ -78,11 +98,18 @@ fn device(subject: Subject, inode: Ptr) -> i32 {
     0
 }
 
-/// Is this a terminal by its own name? Not the one name by which a task reaches its own.
+/// Is this a terminal by its own name? Not by the one by which a task reaches its own, nor by the one that makes a pair.
 #[inline(always)]
 pub(super) fn is_terminal(inode: Ptr) -> bool {
-    load::<u16, _, _>(inode, at!(INODE_MODE)) & S_IFMT == S_IFCHR
-        && matches!(load::<u32, _, _>(inode, at!(INODE_RDEV)) >> 20, 4 | 136..=143 | 204 | 229)
+    if load::<u16, _, _>(inode, at!(INODE_MODE)) & S_IFMT != S_IFCHR {
+        return false;
+    }
+    let rdev: u32 = load(inode, at!(INODE_RDEV));
+    match (rdev >> 20, rdev & 0xf_ffff) {
+        (4 | 136..=143 | 204 | 229, _) => true,
+        (5, minor) => !matches!(minor, 0 | 2),
+        _ => false,
+    }
 }
 
 /// Is this a character device of that major number?
