@@ -44,3 +44,5 @@ pub const RULINGS: u32 = 8192;
 pub const BUDGETS: u32 = 65_536;
 /// Operations that were paid for or approved, remembered for what follows from them.
 pub const PASSED: u32 = 16_384;
+/// System V objects of sessions; of the one that was used longest ago it is forgotten whose it is, and then it is nobody's.
+pub const MADE: u32 = 16_384;

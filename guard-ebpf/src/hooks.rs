@@ -12,6 +12,7 @@ mod control;
 mod exec;
 mod file;
 mod inherited;
+mod ipc;
 mod knobs;
 mod life;
 mod mapping;

@@ -230,6 +230,8 @@ maps! {
     BUDGETS: Map<HASH, BudgetKey, BudgetWord, { limits::BUDGETS as usize }, NO_PREALLOC>;
     /// Files that were paid for, for what follows from having them open.
     PASSED: Map<LRU_HASH, Passed, u64, { limits::PASSED as usize }, 0>;
+    /// System V objects by address: the session that made one.
+    MADE: Map<LRU_HASH, u64, u64, { limits::MADE as usize }, 0>;
     /// Events to the daemon.
     EVENTS: Map<RINGBUF, (), (), { limits::RING_BYTES as usize }, 0>;
     /// Sequence numbers of events, one for each CPU.

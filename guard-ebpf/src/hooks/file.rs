@@ -71,10 +71,12 @@ fn is_program(file: Ptr, flags: u32) -> bool {
         && !is_queue(inode)
 }
 
+/// `s_magic` of the file system of POSIX message queues.
+pub(super) const MQUEUE_MAGIC: u64 = 0x1980_0202;
+
 /// Does this lie on the file system of POSIX message queues?
 #[inline(always)]
 pub(super) fn is_queue(inode: Ptr) -> bool {
-    const MQUEUE_MAGIC: u64 = 0x1980_0202;
     load::<u64, _, _>(follow(inode, at!(INODE_SB)), at!(SB_MAGIC)) == MQUEUE_MAGIC
 }
 

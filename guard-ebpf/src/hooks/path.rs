@@ -4,7 +4,7 @@ use guard_common::abi::{Action, EventKind, Op, Reason, Site, Verdict};
 use guard_common::table::{self, Answer, DomainFlags, Words};
 
 use super::{
-    DECIDED, EPERM, MAY_BE_LOST, OPENS, PAID_FOR, RECORD, about, conclude, knobs, pack, records, refuse,
+    DECIDED, EPERM, MAY_BE_LOST, OPENS, PAID_FOR, RECORD, about, conclude, ipc, knobs, pack, records, refuse,
     returned, settle, why,
 };
 use crate::emit::{self, emit};
@@ -175,6 +175,11 @@ pub(crate) fn decide_spelt(scratch: *mut Scratch, from: From, case: u64, session
 #[inline(always)]
 fn judge_end(scratch: *mut Scratch, case: u64, end: End) -> u64 {
     let action = (case >> 32) as u32 & 7;
+    // SAFETY: a map value.
+    if end == End::Detached && ipc::opens(unsafe { get(&raw const (*scratch).walk.from.dentry) }, case as u32)
+    {
+        return NO_NAME;
+    }
     if end != End::NoPath {
         return end.reason() as u64;
     }

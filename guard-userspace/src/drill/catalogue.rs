@@ -5,6 +5,7 @@ mod escape;
 mod exec;
 mod files;
 mod inherited;
+mod ipc;
 mod keep;
 mod kernel;
 mod knobs;
@@ -36,6 +37,7 @@ pub const GROUPS: &[&Group] = &[
     &net::OPTIONS,
     &odd::FAMILIES,
     &unix::SOCKETS,
+    &ipc::SHARED,
     &kernel::NAMESPACES,
     &kernel::MOUNTS,
     &kernel::OWNERS,

@@ -49,6 +49,7 @@ const PINNED: &[&str] = &[
     "RULINGS",
     "BUDGETS",
     "PASSED",
+    "MADE",
     "EVENTS",
     "SEQUENCE",
     "SITES",

@@ -183,6 +183,7 @@ pub(crate) const TRIES: &[Attempt] = &[
             Ok(())
         })
     }),
+    plain("keep-own-ipc", |_, _| crate::ipc::own()),
     plain("keep-devices", |_, _| {
         fs::write("/dev/null", "x")?;
         File::open("/dev/urandom")?.read_exact(&mut [0; 8])

@@ -10,6 +10,7 @@ mod exec;
 mod files;
 mod fsview;
 mod identity;
+mod ipc;
 mod keep;
 mod kernel;
 mod knobs;

@@ -53,6 +53,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Attempt> {
         super::odd::TRIES,
         super::options::TRIES,
         super::unix::TRIES,
+        super::ipc::TRIES,
         super::kernel::TRIES,
         super::kernel::calls::TRIES,
         super::knobs::TRIES,

@@ -32,6 +32,7 @@ pub(super) const KEEP: Group = Group {
         keep("keep-sleep", "sleeping works"),
         keep("keep-pty", "terminals of its own work"),
         keep("keep-memory", "memory can be shared and mapped"),
+        keep("keep-own-ipc", "so can System V's memory, queues and semaphores of its own").if_any(),
         keep("keep-devices", "the harmless devices work"),
         keep("keep-own-process-files", "its own files of procfs can be read and its name set"),
         keep("keep-uring", "an ordinary io_uring works"),

@@ -97,12 +97,6 @@ pub const RESIDUAL: &[Residual] = &[
         "below what a security module can see",
     ),
     left(
-        "system-v-ipc",
-        "System V and POSIX message queues and shared memory that somebody outside left open to everybody",
-        &["N66"],
-        "decided by their own modes; name them in an ipc namespace of the agent's",
-    ),
-    left(
         "mptcp-subflow",
         "a further path of an MPTCP connection that was made outside",
         &["N06"],

@@ -16,6 +16,9 @@ const UNSEEN: &[(&str, &str)] = &[
         "needs a peer with a second address; the socket itself is refused where it is made",
     ),
     ("file_send_sigiotask", "is behind file_fcntl, for files whose owner was set before"),
+    ("shm_alloc_security", "tells whose an object is; without it a session's own are refused too"),
+    ("msg_queue_alloc_security", "as shm_alloc_security"),
+    ("sem_alloc_security", "as shm_alloc_security"),
     ("quota_on", "needs a file system with quotas, which these guests do not have"),
 ];
 
