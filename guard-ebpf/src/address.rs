@@ -207,8 +207,9 @@ pub(crate) fn about(length: u32, kind: Kind, unspecified_is_v4: bool) -> u64 {
 const UNSPECIFIED_IS_V4: u64 = 1 << 40;
 /// The address is to be bound to, and the wildcard stands for itself.
 pub(crate) const LOCAL: u64 = 1 << 41;
-/// Control messages come with the address. One of them chooses what the wildcard means, so it is no address.
-pub(crate) const GUIDED: u64 = 1 << 42;
+/// The wildcard is no address. What it means to a datagram, a control message chooses, or another thread that
+/// connects the socket before the call comes to it.
+pub(crate) const EXACT: u64 = 1 << 42;
 
 /// Spells the `struct sockaddr` at a kernel address. Its fields are the kernel's copy, so what is decided here
 /// is what the call acts on.
@@ -231,10 +232,10 @@ pub(crate) fn spell(scratch: *mut Scratch, sk: Ptr, address: u64, about: u64) ->
     if family == AF_UNSPEC {
         return Spelt::Unspecified as u64;
     }
-    let (peer, guided) = (about & LOCAL == 0, about & GUIDED != 0);
+    let (peer, exact) = (about & LOCAL == 0, about & EXACT != 0);
     if family == AF_INET && length >= 16 {
         let address = (front >> 32) as u32;
-        if guided && address == 0 {
+        if exact && address == 0 {
             return Spelt::Unknown as u64;
         }
         let address = if peer { v4_peer(sk, address) } else { address };
@@ -243,7 +244,7 @@ pub(crate) fn spell(scratch: *mut Scratch, sk: Ptr, address: u64, about: u64) ->
     }
     if family == AF_INET6 && length >= 24 {
         let Some(halves) = kernel::read::<[u64; 2]>(address + 8) else { return Spelt::Unknown as u64 };
-        if guided && is_wildcard(halves) {
+        if exact && is_wildcard(halves) {
             return Spelt::Unknown as u64;
         }
         let halves = if peer { v6_peer(sk, halves) } else { halves };
@@ -265,19 +266,35 @@ const LOOPBACK_V6: u64 = 1 << 56;
 
 /// The IPv6 wildcard, or the IPv4 one mapped.
 #[inline(always)]
-fn is_wildcard([high, low]: [u64; 2]) -> bool {
+pub(crate) fn is_wildcard([high, low]: [u64; 2]) -> bool {
     high == 0 && (low == 0 || low == u64::from(key::MAPPED_PREFIX))
 }
 
 #[inline(always)]
 fn v4_peer(sk: Ptr, address: u32) -> u32 {
-    v4_meant(address, load(sk, at!(SOCK_LOCAL_V4)))
+    if address == 0 { v4_meant(0, source_v4(sk)) } else { address }
 }
 
 #[inline(always)]
 fn v6_peer(sk: Ptr, halves_of: [u64; 2]) -> [u64; 2] {
     let [_, bound] = halves(sk, at!(SOCK_LOCAL_V6));
-    v6_meant(halves_of, load(sk, at!(SOCK_LOCAL_V4)), bound as u32 == key::MAPPED_PREFIX)
+    if !is_wildcard(halves_of) {
+        return halves_of;
+    }
+    v6_meant(halves_of, source_v4(sk), bound as u32 == key::MAPPED_PREFIX)
+}
+
+/// The IPv4 address that a socket sends from, 0 if that is open. One bound to a group or to a broadcast address receives
+/// there and sends from another.
+#[inline(always)]
+fn source_v4(sk: Ptr) -> u32 {
+    kernel::peek::<1>(sk as u64 + off!(INET_SOURCE))[0] as u32
+}
+
+/// Is an IPv6 socket connected to an IPv4 address? To name no address beside it means it as an IPv6 one to `udpv6_sendmsg`.
+#[inline(always)]
+pub(crate) fn is_mapped(sk: Ptr, peer: Key) -> bool {
+    peer.is_v4() && load::<u16, _, _>(sk, at!(SOCK_FAMILY)) == AF_INET6
 }
 
 /// The wildcard as a peer is the address the socket is bound to, else this host's loopback

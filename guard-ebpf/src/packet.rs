@@ -24,10 +24,13 @@ pub(crate) struct Packet {
     pub(crate) next: u8,
     /// No options, no extension headers.
     pub(crate) plain: bool,
-    /// It goes to a loopback address through another interface, or has headers that could lead it elsewhere.
+    /// It goes to a loopback address through another interface, as IPv6 to an IPv4 address, or has headers that could
+    /// lead it elsewhere.
     pub(crate) strays: bool,
+    /// It goes no further than this host or one link, so that a socket to there is bound to an interface.
+    pub(crate) near: bool,
     pub(crate) interface: u32,
-    /// In bytes, from the network header on.
+    /// In bytes, from the network header on, and as often with headers as it will have them.
     pub(crate) length: u32,
     /// Where it goes.
     pub(crate) to: Key,
@@ -66,27 +69,33 @@ pub(crate) fn plain(skb: *const __sk_buff) -> Option<(u8, Key)> {
     }
 }
 
-/// In bytes, from the network header on.
+/// Bytes of an IP header without options.
+pub(crate) const V4_HEADER: u32 = 20;
+const V6_HEADER: u32 = 40;
+
+/// In bytes, from the network header on: a packet that is cut up later has headers for each piece.
 #[inline(always)]
-pub(crate) fn length(skb: *const __sk_buff) -> u32 {
-    // SAFETY: a member of the context.
-    unsafe { get(&raw const (*skb).len) }
+pub(crate) fn counted(skb: *const __sk_buff, protocol: u8, header: u32) -> u32 {
+    // SAFETY: members of the context.
+    let (length, pieces) = unsafe { (get(&raw const (*skb).len), get(&raw const (*skb).gso_segs)) };
+    let header = header + if protocol == UDP { 8 } else { 20 };
+    if pieces > 1 { length + (pieces - 1) * header } else { length }
 }
 
 /// Reads a packet from its network header on. What cannot be read strays.
 #[inline(always)]
 pub(crate) fn read(skb: *const __sk_buff) -> Packet {
     // SAFETY: members of the context; the verifier knows the first two for the packet's bounds.
-    let (data, end, interface, length) = unsafe {
+    let (data, end, interface) = unsafe {
         (
             get(&raw const (*skb).data) as usize as *const u8,
             get(&raw const (*skb).data_end) as usize as *const u8,
             get(&raw const (*skb).ifindex),
-            get(&raw const (*skb).len),
         )
     };
-    let to = Key([0, 0, 0]);
-    let unread = Packet { protocol: 0, next: 0, plain: false, strays: true, interface, length, to };
+    let (to, length) = (Key([0, 0, 0]), counted(skb, 0, V6_HEADER));
+    let unread =
+        Packet { protocol: 0, next: 0, plain: false, strays: true, near: false, interface, length, to };
     // SAFETY: only compared.
     if unsafe { data.add(24) } > end {
         return unread;
@@ -96,9 +105,10 @@ pub(crate) fn read(skb: *const __sk_buff) -> Packet {
         // SAFETY: the bound above.
         let (next, address, port) =
             unsafe { (get(data.add(9)), get(data.add(16).cast::<u32>()), get(data.add(22).cast::<u16>())) };
-        let strays = address as u8 == 127 && interface != LOOPBACK;
+        let near = address as u8 == 127;
         let (protocol, to) = (usual(next), Key::v4(address, next, port));
-        return Packet { protocol, next, plain: true, strays, interface, length, to };
+        let (strays, length) = (near && interface != LOOPBACK, counted(skb, next, V4_HEADER));
+        return Packet { protocol, next, plain: true, strays, near, interface, length, to };
     }
     if version >> 4 == 4 {
         return unread;
@@ -114,11 +124,19 @@ pub(crate) fn read(skb: *const __sk_buff) -> Packet {
         (get(data.add(6)), words, get(data.add(42).cast::<u16>()))
     };
     let halves = joined(words);
-    let strays = halves == [0, 1 << 56] && interface != LOOPBACK;
+    let own = halves == [0, 1 << 56];
+    let strays = own && interface != LOOPBACK || halves[0] == 0 && halves[1] as u32 == key::MAPPED_PREFIX;
     // Hop-by-hop, routing, fragment, destination options, mobility: all can carry a way of their own.
     let plain = !matches!(next, 0 | 43 | 44 | 60 | 135);
     let to = Key::v6(halves, next, port);
-    Packet { protocol: usual(next), next, plain, strays: strays || !plain, interface, length, to }
+    let (near, length) = (own || is_of_link(halves), counted(skb, next, V6_HEADER));
+    Packet { protocol: usual(next), next, plain, strays: strays || !plain, near, interface, length, to }
+}
+
+/// `fe80::/10`, and groups of one link or interface.
+#[inline(always)]
+fn is_of_link([high, _]: [u64; 2]) -> bool {
+    high & 0xc0ff == 0x80fe || matches!(high & 0x0fff, 0x01ff | 0x02ff)
 }
 
 #[inline(always)]
@@ -148,6 +166,13 @@ pub(crate) fn state(sk: *const bpf_sock) -> u32 {
 fn is_v4(sk: *const bpf_sock) -> bool {
     // SAFETY: as above.
     unsafe { get(&raw const (*sk).family) == u32::from(AF_INET) }
+}
+
+/// The interface that a socket is bound to, 0 for none: by an option, or by a peer or an address of one link.
+#[inline(always)]
+pub(crate) fn device(sk: *const bpf_sock) -> u32 {
+    // SAFETY: as above.
+    unsafe { get(&raw const (*sk).bound_dev_if) }
 }
 
 /// The peer of a socket.

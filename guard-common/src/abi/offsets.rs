@@ -70,6 +70,7 @@ macro_rules! kernel_offsets {
             INODE_CTIME_SECONDS "inode" "i_ctime_sec" optional;
             INODE_CTIME_NANOSECONDS "inode" "i_ctime_nsec" optional;
             REGISTERS_CALL "pt_regs" "orig_ax" required;
+            REGISTERS_SUBCALL "pt_regs" "bx" required;
             REGISTERS_SECOND "pt_regs" "si" required;
             REGISTERS_THIRD "pt_regs" "dx" required;
             INODE_RDEV "inode" "i_rdev" required;
@@ -117,6 +118,7 @@ macro_rules! kernel_offsets {
             MESSAGE_CONTROL "msghdr" "msg_control" required;
             UDP_PENDING "udp_sock" "pending" required;
             INET_CORK "inet_sock" "cork" required;
+            INET_SOURCE "inet_sock" "inet_saddr" required;
             CORK_FLOW "inet_cork_full" "fl" required;
             FLOW_V4_TO "flowi4" "daddr" required;
             FLOW_V4_PORTS "flowi4" "uli" required;

@@ -148,18 +148,21 @@ fn sent(subject: Subject, sk: Ptr, message: Ptr) -> i32 {
         let scratch = object::scratch(subject.task);
         // On an IPv4 datagram socket no family means IPv4 (`udp_sendmsg`), on an IPv6 one no address.
         let v4 = kind == Kind::Udp && load::<u16, _, _>(sk, at!(SOCK_FAMILY)) == address::AF_INET;
-        let guided = load::<u64, _, _>(message, at!(MESSAGE_CONTROL_LENGTH)) != 0;
-        let about = address::about(length, kind, v4) | if guided { address::GUIDED } else { 0 };
+        let exact = if kind == Kind::Udp { address::EXACT } else { 0 };
+        let about = address::about(length, kind, v4) | exact;
         let spelt = address::spell(scratch, sk, named, about);
         if Spelt::from_code(spelt) != Spelt::Unspecified {
             let answer = decide(subject, Action::Connect, Op::Send, scratch, spelt);
-            if answer == 0 && kind == Kind::Udp {
-                // The packet comes by later, and is not asked about again: the answer may have used up a budget.
+            if answer == 0 && (kind == Kind::Udp || !connected) {
+                // The packet comes by later, and is not asked about again: the answer may have used up a budget. And whose a
+                // socket from outside is, nothing else would say.
                 peer::approve(subject, sk, How::Sends, kind, scratch);
             }
             if answer != 0 || kind == Kind::Udp || !connected {
                 return answer;
             }
+        } else if address::is_mapped(sk, Key::of_peer(sk, kind)) {
+            return boundary(subject, BoundaryItem::SocketOptions, Op::Send, 0);
         }
     }
     if !connected {
@@ -169,14 +172,19 @@ fn sent(subject: Subject, sk: Ptr, message: Ptr) -> i32 {
     peer::send(subject, sk, kind)
 }
 
-/// What else than its address says where a datagram goes: bytes that are pending already take the new ones along, and a
-/// control message can choose the interface.
+/// What else than its address says where a datagram goes: bytes that are pending already take the new ones along, a
+/// control message can choose the interface, and a flag passes by the routes. Of several messages to one address in one
+/// call only the first is asked about, so that the control messages of the others are nobody's: those are sent one by one.
 #[inline(always)]
 fn beside_the_address(subject: Subject, sk: Ptr, message: Ptr) -> i32 {
     let control = load::<u64, _, _>(message, at!(MESSAGE_CONTROL_LENGTH));
+    let named = load::<u64, _, _>(message, at!(MESSAGE_NAME)) != 0;
     // By its number: a function that is verified on its own takes no typed pointer.
     let [messages] = kernel::peek(message as u64 + off!(MESSAGE_CONTROL));
-    if control != 0 && net_control::steers(messages, control) != 0 {
+    if net_control::passes_by_routes(message)
+        || named && net_control::is_one_of_several(subject.task)
+        || control != 0 && net_control::steers(messages, control) != 0
+    {
         return boundary(subject, BoundaryItem::SocketOptions, Op::Send, 0);
     }
     begun(subject, sk)

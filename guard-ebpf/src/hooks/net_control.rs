@@ -1,6 +1,11 @@
-//! Control messages of a datagram: the kernel's own copy, when a send is decided.
+//! What comes with a datagram beside its address: control messages, of which the kernel's own copy is looked at when a
+//! send is decided, flags, and other datagrams.
 
-use crate::kernel;
+use crate::hold;
+use crate::kernel::{self, Ptr, at, load};
+
+/// MSG_DONTROUTE.
+pub(super) const DONT_ROUTE: u32 = 4;
 
 /// More than any program sends at once; what has more is not looked through.
 const MESSAGES: u32 = 8;
@@ -41,4 +46,26 @@ pub(super) extern "C" fn steers(messages: u64, length: u64) -> u64 {
         at += (bytes + 7) & !7;
     }
     1
+}
+
+/// Does a message ask for what the option SO_DONTROUTE is refused for?
+#[inline(always)]
+pub(super) fn passes_by_routes(message: Ptr) -> bool {
+    load::<u32, _, _>(message, at!(MESSAGE_FLAGS)) & DONT_ROUTE != 0
+}
+
+/// Is the task in a sendmmsg(2) of more than one message? The kernel has no hook called for a message to the address of
+/// the one before (`___sys_sendmsg`).
+#[inline(always)]
+pub(super) fn is_one_of_several(task: Ptr) -> bool {
+    /// Of a call of 32-bit programs that has the others' numbers in it.
+    const SUBCALL: u32 = 20;
+    let registers = hold::registers(task);
+    // The kernel looks at the low half, and a bit of it says x32.
+    match load::<u32, _, _>(registers, at!(REGISTERS_CALL)) & !0x4000_0000 {
+        // Of each of the three kinds of programs.
+        307 | 345 | 538 => load::<u32, _, _>(registers, at!(REGISTERS_THIRD)) > 1,
+        102 => load::<u32, _, _>(registers, at!(REGISTERS_SUBCALL)) == SUBCALL,
+        _ => false,
+    }
 }

@@ -2,15 +2,16 @@
 //!
 //! Bytes come in through a stream socket that listens, or a datagram socket with a port that others know.
 //! Binding to port 0 is neither: clients do it to choose a source address, nobody knows the port, and a stream
-//! must still listen, which is decided with the port it then has.
+//! must still listen, which is decided with the port it then has. An address of one link binds the socket to an interface
+//! for all that it sends, also where the call then fails.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use guard_common::abi::{Action, Op};
+use guard_common::abi::{Action, BoundaryItem, Op};
 
-use super::EPERM;
 use super::net::odd;
 use super::peer::{approve, decide};
+use super::{EPERM, boundary};
 use crate::address::{self, Key, Kind, Spelt};
 use crate::approval::How;
 use crate::kernel::{self, Ptr, at, follow, load};
@@ -34,6 +35,9 @@ pub(crate) fn socket_bind(ctx: LsmContext) -> i32 {
         Kind::Odd => return odd(subject, Op::Bind, sk),
         Kind::Tcp | Kind::Udp => {}
     }
+    if binds_interface(sk, address as u64, length) {
+        return boundary(subject, BoundaryItem::SocketOptions, Op::Bind, 0);
+    }
     if kernel::read::<u16>(address as u64 + 2) == Some(0) {
         return 0;
     }
@@ -43,6 +47,16 @@ pub(crate) fn socket_bind(ctx: LsmContext) -> i32 {
     let about = address::about(length, kind, v4) | address::LOCAL;
     let spelt = address::spell(scratch, sk, address as u64, about);
     decide(subject, Action::Listen, Op::Bind, scratch, spelt)
+}
+
+/// Is this an address with a scope?
+#[inline(always)]
+fn binds_interface(sk: Ptr, address: u64, length: u32) -> bool {
+    /// `struct sockaddr_in6`, the last member of which is the scope.
+    const WHOLE: u32 = 28;
+    load::<u16, _, _>(sk, at!(SOCK_FAMILY)) == address::AF_INET6
+        && length >= WHOLE
+        && kernel::read::<u32>(address + 24) != Some(0)
 }
 
 /// `int socket_listen(struct socket *sock, int backlog)`: a socket without a port gets one from the kernel,

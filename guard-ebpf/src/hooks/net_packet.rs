@@ -64,6 +64,11 @@ fn examine(skb: *mut __sk_buff) -> i32 {
         if !owner.opens(packet.item()) {
             return bent(owner, &packet);
         }
+    } else if packet::device(sk) != 0 && !packet.near && !accepts(sk, state, approved) {
+        // The way out was chosen for another peer, or before the socket came in.
+        if !owner.opens(packet.item()) {
+            return bent(owner, &packet);
+        }
     } else {
         let agreed = approval::is_of(approved, owner.generation) && as_agreed(sk, state, approved, &packet);
         if !agreed && judge(owner, &packet, (sk, state), approved) == 0 {

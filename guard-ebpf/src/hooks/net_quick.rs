@@ -5,6 +5,7 @@
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
 use guard_common::abi::Site;
 
+use super::net_control;
 use crate::address::{self, AF_INET, AF_UNIX, Key, SOCK_DGRAM, SOCK_STREAM};
 use crate::kernel::{self, Ptr, at, count, load};
 use crate::maps::{CLOSED, DOWN, FOREIGN};
@@ -61,7 +62,12 @@ pub(super) fn sends(subject: Subject, sk: Ptr, message: Ptr) -> bool {
     // Raw sockets can have its number too.
     let datagram = protocol == u16::from(UDP) && load::<u16, _, _>(sk, at!(SOCK_TYPE)) == SOCK_DGRAM;
     // Of what is pending, and of another way out, the kernel is told elsewhere.
-    if datagram && (address::pending(sk) != 0 || load::<u64, _, _>(message, at!(MESSAGE_CONTROL_LENGTH)) != 0)
+    let flags = load::<u32, _, _>(message, at!(MESSAGE_FLAGS)) & net_control::DONT_ROUTE;
+    if datagram
+        && u64::from(address::pending(sk))
+            | u64::from(flags)
+            | load::<u64, _, _>(message, at!(MESSAGE_CONTROL_LENGTH))
+            != 0
     {
         return false;
     }
@@ -81,7 +87,9 @@ pub(super) fn sends(subject: Subject, sk: Ptr, message: Ptr) -> bool {
 /// The same of a datagram that is addressed by itself.
 #[inline(always)]
 fn sends_to(subject: Subject, sk: Ptr, message: Ptr, name: u64) -> bool {
-    load::<u32, _, _>(message, at!(MESSAGE_NAME_LENGTH)) >= 16 && addressed(subject, sk, name, UDP)
+    load::<u32, _, _>(message, at!(MESSAGE_NAME_LENGTH)) >= 16
+        && !net_control::is_one_of_several(subject.task)
+        && addressed(subject, sk, name, UDP)
 }
 
 /// Does a packet of a governed cgroup go to where everybody of its domain may, or to whom it was agreed to for its socket?
@@ -89,7 +97,7 @@ fn sends_to(subject: Subject, sk: Ptr, message: Ptr, name: u64) -> bool {
 pub(super) fn passes(skb: *const __sk_buff, sk: *const bpf_sock, cgroup: u64) -> bool {
     let Some((protocol, to)) = packet::plain(skb) else { return false };
     let Some(known) = whose::is_known(cgroup, to.0[2]) else { return false };
-    if protocol != TCP && protocol != UDP {
+    if protocol != TCP && protocol != UDP || packet::device(sk) != 0 {
         return false;
     }
     // Most go where everybody may, of which nothing need be kept; what was agreed to for others is in no other name than
@@ -106,5 +114,5 @@ pub(super) fn passes(skb: *const __sk_buff, sk: *const bpf_sock, cgroup: u64) ->
         }
         _ => return false,
     };
-    known.limit == 0 || spent::fits(session, known.limit, packet::length(skb))
+    known.limit == 0 || spent::fits(session, known.limit, packet::counted(skb, protocol, packet::V4_HEADER))
 }

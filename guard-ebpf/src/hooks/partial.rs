@@ -27,6 +27,7 @@ const STREAM: u32 = 1;
 const DATAGRAM: u32 = 2;
 const TCP: u32 = 6;
 const UDP: u32 = 17;
+const NO_KEY: Key = Key([0, 0, 0]);
 
 #[cgroup_sock_addr(connect4)]
 pub(crate) fn connect4(ctx: SockAddrContext) -> i32 {
@@ -40,12 +41,12 @@ pub(crate) fn connect6(ctx: SockAddrContext) -> i32 {
 
 #[cgroup_sock_addr(sendmsg4)]
 pub(crate) fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    ask(ctx.sock_addr, Action::Connect, Op::Send, v4_peer)
+    ask(ctx.sock_addr, Action::Connect, Op::Send, v4_named)
 }
 
 #[cgroup_sock_addr(sendmsg6)]
 pub(crate) fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    ask(ctx.sock_addr, Action::Connect, Op::Send, v6_peer)
+    ask(ctx.sock_addr, Action::Connect, Op::Send, v6_named)
 }
 
 #[cgroup_sock_addr(bind4)]
@@ -79,7 +80,7 @@ pub(crate) fn sock_create(ctx: SockContext) -> i32 {
         return 1;
     }
     let what = owner.forbidden(BoundaryItem::SocketFamilies, u64::from(detail(family, kind, protocol)));
-    owner.settle::<true>(what, Op::Socket, Key([0, 0, 0]))
+    owner.settle::<true>(what, Op::Socket, NO_KEY)
 }
 
 /// Whose call it is.
@@ -130,13 +131,17 @@ fn ask(
             return 1;
         }
         let what = owner.forbidden(BoundaryItem::SocketFamilies, u64::from(detail(0, kind, protocol)));
-        return owner.settle::<true>(what, op, Key([0, 0, 0]));
+        return owner.settle::<true>(what, op, NO_KEY);
     }
     if port == 0 && matches!(op, Op::Bind) {
         return 1;
     }
     let key = key(context, protocol as u8, port);
-    let what = decide(owner, action, op, key);
+    let what = if key == NO_KEY {
+        owner.fault(Reason::UnknownAddress, action)
+    } else {
+        decide(owner, action, op, key)
+    };
     if what.errno == 0 && kind == STREAM {
         approve(owner, context, op, key);
     }
@@ -217,4 +222,17 @@ fn v6_peer(context: *const bpf_sock_addr, protocol: u8, port: u16) -> Key {
     let halves = v6_halves(context);
     let (bound, is_mapped) = bound(context);
     Key::v6(address::v6_meant(halves, bound, is_mapped), protocol, port)
+}
+
+/// Of a datagram. What the wildcard means to it may change until it is sent.
+#[inline(always)]
+fn v4_named(context: *const bpf_sock_addr, protocol: u8, port: u16) -> Key {
+    let key = v4(context, protocol, port);
+    if key == Key::v4(0, protocol, port) { NO_KEY } else { key }
+}
+
+#[inline(always)]
+fn v6_named(context: *const bpf_sock_addr, protocol: u8, port: u16) -> Key {
+    let halves = v6_halves(context);
+    if address::is_wildcard(halves) { NO_KEY } else { Key::v6(halves, protocol, port) }
 }

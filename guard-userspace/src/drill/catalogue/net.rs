@@ -61,7 +61,7 @@ pub(super) const LEAVING: Group = Group {
             BY_SEND,
             &[Item("socket-options", "send")],
         ),
-        out("udp-sendmmsg", "nor many at once", &["N34"], BY_SEND, SEND),
+        out("udp-sendmmsg", "nor many at once", &["N34"], BY_SEND, &[Item("socket-options", "send")]),
         out("udp-connect-write", "nor through a connected socket", &["N36"], BY_CONNECT, CONNECT),
         out(
             "udp-connected-to-gateway-sendto",

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use super::super::sys::call;
 use super::Road;
 use super::roads::{message, secret};
-use super::world::{LOCAL, option, socket, v4};
+use super::world::{LOCAL, bind, connect, mapped, option, send, socket, v4, v6};
 
 /// Sets an option on a socket of its own.
 fn set(family: i32, kind: i32, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
@@ -23,17 +23,42 @@ const ONE: &[u8] = &[1, 0, 0, 0];
 /// A segment routing header of one segment.
 const SEGMENTS: &[u8] = &[0, 2, 4, 0, 0, 0, 0, 0, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 
-/// Sends a datagram to an address that is allowed, out of the interface that a control message names.
-fn by_interface(socket: &OwnedFd, name: &str) -> io::Result<()> {
-    // struct cmsghdr (length, IPPROTO_IP, IP_PKTINFO), struct in_pktinfo (interface, two addresses).
+const ALLOWED: [u8; 4] = [127, 0, 0, 1];
+
+/// struct cmsghdr (length, IPPROTO_IP, IP_PKTINFO), struct in_pktinfo (interface, two addresses).
+fn interface(name: &str) -> io::Result<Vec<u8>> {
     let mut control = vec![0; 32];
     control[0] = 28;
     control[12] = 8;
-    let interface = nix::net::if_::if_nametoindex(name)?;
-    control[16..20].copy_from_slice(&interface.to_ne_bytes());
-    let (to, vector) = (v4([127, 0, 0, 1], LOCAL), secret());
+    control[16..20].copy_from_slice(&nix::net::if_::if_nametoindex(name)?.to_ne_bytes());
+    Ok(control)
+}
+
+/// Sends a datagram to an address that is allowed, out of the interface that a control message names.
+fn by_interface(socket: &OwnedFd, name: &str) -> io::Result<()> {
+    let (to, vector, control) = (v4(ALLOWED, LOCAL), secret(), interface(name)?);
     let message = message(&to, &vector, &control);
     call(libc::SYS_sendmsg, &mut [socket.into(), message.as_slice().into(), 0.into()]).map(drop)
+}
+
+/// Two datagrams in one call, to one address, of which only the second comes with a control message.
+fn second_by_interface(socket: &OwnedFd, name: &str) -> io::Result<()> {
+    let (to, vector, control) = (v4(ALLOWED, LOCAL), secret(), interface(name)?);
+    let mut messages = message(&to, &vector, &[]);
+    messages.extend([0; 8]);
+    messages.extend(message(&to, &vector, &control));
+    messages.extend([0; 8]);
+    call(libc::SYS_sendmmsg, &mut [socket.into(), messages.as_slice().into(), 2.into(), 0.into()]).map(drop)
+}
+
+/// Takes an address of one link, a group that everybody is in, and with it the link's interface.
+fn bind_to_link(name: &str) -> io::Result<()> {
+    let mut group = [0; 16];
+    (group[..2]).copy_from_slice(&[0xff, 2]);
+    group[15] = 1;
+    let mut at = v6(group, 0);
+    at[24..].copy_from_slice(&nix::net::if_::if_nametoindex(name)?.to_ne_bytes());
+    bind(&socket(INET6, UDP, 0)?, &at)
 }
 
 pub(super) const ROADS: &[Road] = &[
@@ -41,6 +66,21 @@ pub(super) const ROADS: &[Road] = &[
         by_interface(&socket(INET, UDP, 0)?, "dummy0")
     }),
     Road::call("IP_PKTINFO, though by the usual interface", |_| by_interface(&socket(INET, UDP, 0)?, "lo")),
+    Road::out("the second of two datagrams out of another interface", |_| {
+        second_by_interface(&socket(INET, UDP, 0)?, "dummy0")
+    }),
+    Road::out("a mapped peer, as an IPv6 one", |_| {
+        let socket = socket(INET6, UDP, 0)?;
+        connect(&socket, &v6(mapped(ALLOWED), LOCAL))?;
+        send(&socket, Some(&[0; 28]), 0)
+    }),
+    Road::out("a datagram to the wildcard, whatever it means by then", |_| {
+        send(&socket(INET, UDP, 0)?, Some(&v4([0; 4], LOCAL)), 0)
+    }),
+    Road::out("MSG_DONTROUTE", |_| {
+        send(&socket(INET, UDP, 0)?, Some(&v4(ALLOWED, LOCAL)), libc::MSG_DONTROUTE)
+    }),
+    Road::call("an address of one link", |_| bind_to_link("dummy0")),
     Road::call("SO_BINDTODEVICE", |_| set(INET, UDP, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, b"lo\0")),
     Road::call("SO_BINDTOIFINDEX", |_| set(INET, UDP, libc::SOL_SOCKET, 62, ONE)),
     Road::call("SO_MARK", |_| set(INET, UDP, libc::SOL_SOCKET, libc::SO_MARK, ONE)).as_root(),
@@ -52,6 +92,8 @@ pub(super) const ROADS: &[Road] = &[
     Road::call("IP_ADD_MEMBERSHIP", |_| {
         set(INET, UDP, IP, libc::IP_ADD_MEMBERSHIP, &[224, 0, 0, 251, 127, 0, 0, 1])
     }),
+    Road::call("IP_MULTICAST_TTL", |_| set(INET, UDP, IP, libc::IP_MULTICAST_TTL, &[0; 4])),
+    Road::call("IPV6_MULTICAST_HOPS", |_| set(INET6, UDP, IPV6, libc::IPV6_MULTICAST_HOPS, &[0; 4])),
     Road::call("IPV6_RTHDR", |_| set(INET6, UDP, IPV6, libc::IPV6_RTHDR, SEGMENTS)),
     Road::call("IPV6_PKTINFO", |_| set(INET6, UDP, IPV6, libc::IPV6_PKTINFO, &[0; 20])),
     Road::call("IPV6_UNICAST_IF", |_| set(INET6, UDP, IPV6, 76, &[0, 0, 0, 1])),

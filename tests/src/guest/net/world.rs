@@ -48,6 +48,7 @@ impl World {
             "-6 addr add 2001:d00::4:7f00:1/128 dev lo",
             "addr add 198.51.100.1/24 dev dummy0",
             "link set dummy0 up",
+            "-6 route add ::ffff:0:0/96 dev dummy0",
         ] {
             // There already, from the test before.
             let _ = Command::new("ip").args(words.split(' ')).output().context("run ip")?;
