@@ -11,7 +11,7 @@ use guard_common::abi::{Action, BoundaryItem, Op};
 
 use super::net::odd;
 use super::peer::{approve, decide};
-use super::{EPERM, boundary};
+use super::{EPERM, boundary, unix};
 use crate::address::{self, Key, Kind, Spelt};
 use crate::approval::How;
 use crate::kernel::{self, Ptr, at, follow, load};
@@ -81,7 +81,8 @@ fn local(socket: Ptr, op: Op) -> i32 {
     }
     let kind = Kind::of(sk);
     match kind {
-        Kind::Local | Kind::Kernel => 0,
+        Kind::Local => unix::lets_in(subject, op, sk),
+        Kind::Kernel => 0,
         Kind::Odd => odd(subject, op, sk),
         Kind::Tcp | Kind::Udp => {
             let scratch = object::scratch(subject.task);

@@ -113,6 +113,16 @@ fn named(subject: Subject, op: Op, other: Ptr) -> i32 {
     returned(judge_name(scratch, case, subject.session, spelt))
 }
 
+/// Decides on a socket that is to let others in: one that was made outside the session has its name from outside, and
+/// whoever comes to it means somebody else.
+#[inline(always)]
+pub(super) fn lets_in(subject: Subject, op: Op, sk: Ptr) -> i32 {
+    if load::<u16, _, _>(sk, at!(SOCK_FAMILY)) != address::AF_UNIX || same_session(subject, sk) {
+        return 0;
+    }
+    boundary(subject, BoundaryItem::ForeignFds, op, 0)
+}
+
 #[inline(always)]
 fn same_session(subject: Subject, other: Ptr) -> bool {
     let cgroup = address::cgroup(other);

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use super::super::sys::call_fd;
 use super::Road;
 use super::world::{bind, connect, listen, send, socket, unix};
 
@@ -28,6 +29,15 @@ fn server(kind: i32, name: &[u8]) -> io::Result<Vec<OwnedFd>> {
 /// A name of its own for each user, who could not remove another's.
 fn fresh(start: &[u8]) -> Vec<u8> {
     [start, nix::unistd::getuid().to_string().as_bytes()].concat()
+}
+
+/// The same with a client that waits.
+fn waited_for(name: &[u8]) -> io::Result<Vec<OwnedFd>> {
+    let mut fds = server(STREAM, name)?;
+    let client = socket(UNIX, STREAM, 0)?;
+    connect(&client, &unix(name))?;
+    fds.push(client);
+    Ok(fds)
 }
 
 fn file() -> Vec<u8> {
@@ -65,6 +75,15 @@ pub(super) const ROADS: &[Road] = &[
         let mut fds = server(STREAM, &hidden())?;
         fds.push(socket(UNIX, STREAM, 0)?);
         Ok(fds)
+    }),
+    Road::call("accept on what listened outside", |fds| {
+        call_fd(libc::SYS_accept, &mut [(&fds[0]).into(), 0.into(), 0.into()]).map(drop)
+    })
+    .before(|| waited_for(&hidden())),
+    Road::call("listen on what was bound outside", |fds| listen(&fds[0])).before(|| {
+        let socket = socket(UNIX, STREAM, 0)?;
+        bind(&socket, &unix(&hidden()))?;
+        Ok(vec![socket])
     }),
     Road::call("send to the peer of a datagram socket connected outside", |fds| send(&fds[1], None, 0))
         .before(|| {
