@@ -1,31 +1,45 @@
 //! Rules that forbid something below what another rule allows: what is there must not get away by a move of it, of
 //! what holds it, or by a second name.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
+use nix::fcntl::{OFlag, openat};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
 
 use super::super::agent::{End, Who, inside, outside};
 use super::super::ground::{At, Kind};
 use super::super::stage::Stage;
+use super::super::sys::{c, call};
 
 /// The holder's directories: one that is not to be written, one that is not to be read.
 fn furnish(at: &At) -> Result<()> {
-    for directory in ["holder/kept/deep", "holder/secret/deep", "elsewhere"] {
+    for directory in ["holder/kept/deep", "holder/secret/deep", "elsewhere/inner", "shown"] {
         fs::create_dir_all(at.at_work(directory))?;
     }
-    for file in ["holder/kept/file", "holder/secret/file", "holder/secret/deep/er"] {
+    for file in ["holder/kept/file", "holder/secret/file", "holder/secret/deep/er", "elsewhere/inner/file"] {
         fs::write(at.at_work(file), "before\n")?;
     }
     Ok(())
 }
 
+const NONE: Option<&str> = None;
+
 type Attempt = (&'static str, fn(&Path) -> io::Result<()>);
 
 fn written(path: &Path) -> io::Result<()> {
     fs::write(path, "after\n")
+}
+
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    let (one, other) = (c(one), c(other));
+    let at = libc::AT_FDCWD;
+    let flags = libc::RENAME_EXCHANGE as i32;
+    call(libc::SYS_renameat2, &mut [at.into(), (&one).into(), at.into(), (&other).into(), flags.into()])
+        .map(drop)
 }
 
 fn read(path: &Path) -> io::Result<()> {
@@ -65,23 +79,29 @@ const ATTEMPTS: &[Attempt] = &[
         read(&w.join("alias"))
     }),
     ("exchange the directory with another, then read", |w| {
-        let (from, to) =
-            (super::super::sys::c(w.join("holder/secret")), super::super::sys::c(w.join("elsewhere")));
-        let at = libc::AT_FDCWD;
-        super::super::sys::call(
-            libc::SYS_renameat2,
-            &mut [at.into(), (&from).into(), at.into(), (&to).into(), (libc::RENAME_EXCHANGE as i32).into()],
-        )?;
+        exchange(&w.join("holder/secret"), &w.join("elsewhere"))?;
         read(&w.join("elsewhere/file"))
     }),
     ("exchange the holder with another, then write", |w| {
-        let (from, to) = (super::super::sys::c(w.join("holder")), super::super::sys::c(w.join("elsewhere")));
-        let at = libc::AT_FDCWD;
-        super::super::sys::call(
-            libc::SYS_renameat2,
-            &mut [at.into(), (&to).into(), at.into(), (&from).into(), (libc::RENAME_EXCHANGE as i32).into()],
-        )?;
+        exchange(&w.join("elsewhere"), &w.join("holder"))?;
         written(&w.join("elsewhere/kept/file"))
+    }),
+    ("exchange the file with another, then read", |w| {
+        exchange(&w.join("holder/secret/file"), &w.join("mine"))?;
+        read(&w.join("mine"))
+    }),
+    ("exchange another with the file, then read", |w| {
+        exchange(&w.join("mine"), &w.join("holder/secret/file"))?;
+        read(&w.join("mine"))
+    }),
+    ("exchange a directory with the file, then read", |w| {
+        exchange(&w.join("mydir"), &w.join("holder/secret/file"))?;
+        read(&w.join("mydir"))
+    }),
+    ("move a directory out of what a mount shows, then write there", |w| {
+        let shown = File::open(w.join("shown/inner"))?;
+        fs::rename(w.join("elsewhere/inner"), w.join("inner"))?;
+        openat(&shown, "file", OFlag::O_WRONLY, Mode::empty()).map(drop).map_err(Into::into)
     }),
     ("move what holds the holder, then write", |w| {
         fs::rename(w, w.with_file_name("moved"))?;
@@ -97,12 +117,16 @@ pub(super) fn out_of_its_rule() -> Result<()> {
         for control in [true, false] {
             let at = At::fresh(Kind::Open, Who::Root)?;
             furnish(&at)?;
+            let shown = at.at_work("shown");
+            mount(Some(&at.at_work("elsewhere")), &shown, NONE, MsFlags::MS_BIND, NONE)?;
             let end = if control {
                 outside(Who::Root, || act(&at.work))?
             } else {
                 inside(cgroup.path(), Who::Root, || act(&at.work))?
             };
             let moved = at.work.with_file_name("moved");
+            // The mount goes along with what holds it.
+            umount2(&if shown.exists() { shown } else { moved.join("shown") }, MntFlags::MNT_DETACH)?;
             if moved.exists() {
                 fs::remove_dir_all(moved)?;
             }
