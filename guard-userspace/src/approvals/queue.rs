@@ -54,7 +54,7 @@ pub enum Arrival {
 pub struct Queue {
     last: u64,
     pending: BTreeMap<u64, Pending>,
-    replaced: Option<Pending>,
+    replaced: Option<(Pending, &'static str)>,
 }
 
 impl Queue {
@@ -68,16 +68,21 @@ impl Queue {
             if known.digest == event.detail {
                 return Arrival::Known(known.request.id);
             }
+            let (before, since, deadline) = (known.request.id, known.since, known.deadline);
+            let why = if same {
+                "its caller changed the call, or the policies have changed"
+            } else {
+                "its thread makes another call"
+            };
+            self.replaced = self.pending.remove(&before).map(|before| (before, why));
             if same {
-                // The same call under new policies, or a file that has changed: it keeps its place.
-                let (id, since, deadline) = (known.request.id, known.since, known.deadline);
-                request.id = id;
+                // It keeps its place and its time, but not its number: whoever has seen that has not seen this call.
+                self.last += 1;
+                request.id = self.last;
                 let pending = Pending { since, deadline, ..Pending::new(call, request, since, bounds) };
-                self.pending.insert(id, pending);
-                return Arrival::New(id);
+                self.pending.insert(self.last, pending);
+                return Arrival::New(self.last);
             }
-            let id = known.request.id;
-            self.replaced = self.pending.remove(&id);
         }
         let of_policy = self.pending.values().filter(|other| other.request.policy == request.policy).count();
         let of_session = self.pending.values().filter(|other| other.session == event.session).count();
@@ -90,8 +95,9 @@ impl Queue {
         Arrival::New(self.last)
     }
 
-    /// The call, if there was one, that its thread gave up for the last that arrived: a signal's handler makes another.
-    pub fn replaced(&mut self) -> Option<Pending> {
+    /// The call, if there was one, that its thread gave up for the last that arrived, and why: a signal's handler makes
+    /// another, or what it is made with has changed.
+    pub fn replaced(&mut self) -> Option<(Pending, &'static str)> {
         self.replaced.take()
     }
 

@@ -57,16 +57,17 @@ fn a_call_that_comes_again_waits_once_and_keeps_its_time() {
     let mut queue = Queue::default();
     assert_eq!(queue.arrive(&call(1, 7, 1, "/a"), 10, BOUNDS), Arrival::New(1));
     assert_eq!(queue.arrive(&call(1, 7, 1, "/a"), 20, BOUNDS), Arrival::Known(1));
-    // The same call under another generation.
-    assert_eq!(queue.arrive(&call(1, 7, 99, "/a"), 30, BOUNDS), Arrival::New(1));
-    let pending = queue.get(1).unwrap();
+    // The same object with other arguments, or under another generation: a number that somebody has seen is of what they saw.
+    assert_eq!(queue.arrive(&call(1, 7, 99, "/a"), 30, BOUNDS), Arrival::New(2));
+    let pending = queue.get(2).unwrap();
     assert_eq!((pending.digest, pending.since), (99, 10));
-    assert!(queue.replaced().is_none());
-    // Another call of the same thread.
-    assert_eq!(queue.arrive(&call(1, 7, 5, "/b"), 40, BOUNDS), Arrival::New(2));
-    assert_eq!(queue.replaced().map(|before| before.request.id), Some(1));
-    assert!(queue.replaced().is_none());
+    assert_eq!(queue.replaced().map(|(before, _)| before.request.id), Some(1));
     assert!(queue.get(1).is_none());
+    // Another call of the same thread.
+    assert_eq!(queue.arrive(&call(1, 7, 5, "/b"), 40, BOUNDS), Arrival::New(3));
+    assert_eq!(queue.replaced().map(|(before, _)| before.request.id), Some(2));
+    assert!(queue.replaced().is_none());
+    assert!(queue.get(2).is_none());
 }
 
 #[test]

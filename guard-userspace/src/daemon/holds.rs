@@ -169,8 +169,8 @@ impl Daemon {
         let bounds = self.bounds(event.domain, event.policy);
         let since = self.kernel.held_since(event.tid, event.start_time).unwrap_or(event.time);
         let arrival = self.holds.queue.arrive(call, since, bounds);
-        if let Some(before) = self.holds.queue.replaced() {
-            self.void(&before, "its thread makes another call", reader);
+        if let Some((before, why)) = self.holds.queue.replaced() {
+            self.void(&before, why, reader);
         }
         match arrival {
             Arrival::New(id) => {

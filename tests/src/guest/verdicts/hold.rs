@@ -459,7 +459,7 @@ pub(super) fn reloaded() -> Result<()> {
             loop {
                 let now = waiting("/t/open/v/asked/reloaded")?;
                 if now.generation > before.generation {
-                    ensure!(now.id == before.id && now.digest != before.digest, "{before:?} became {now:?}");
+                    ensure!(now.id != before.id && now.digest != before.digest, "{before:?} became {now:?}");
                     return answer(now.id, true).map(drop);
                 }
                 ensure!(Instant::now() < deadline, "it does not ask again under the new generation");
