@@ -15,14 +15,16 @@ fn mark(at: &Scene) -> io::Result<()> {
     File::create(at.on("new")).map(drop)
 }
 
-fn code(outcome: &io::Result<()>) -> i32 {
+/// The error's number, for a child to end with.
+pub(crate) fn code(outcome: &io::Result<()>) -> i32 {
     match outcome {
         Ok(()) => 0,
         Err(error) => error.raw_os_error().unwrap_or(255),
     }
 }
 
-fn ended(status: WaitStatus) -> io::Result<()> {
+/// What such a child has said.
+pub(crate) fn ended(status: WaitStatus) -> io::Result<()> {
     match status {
         WaitStatus::Exited(_, 0) => Ok(()),
         WaitStatus::Exited(_, errno) => Err(io::Error::from_raw_os_error(errno)),
