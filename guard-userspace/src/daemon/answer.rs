@@ -8,6 +8,7 @@ use super::holds::Given;
 use super::{Daemon, Reader, chain};
 use crate::audit::Value;
 use crate::control::{Act, Call, Greeting, Peer, Refusal, Reply, Request};
+use crate::policy::mode::Wanted;
 
 impl Daemon {
     /// Answers one call.
@@ -35,10 +36,12 @@ impl Daemon {
         self.kernel.label(peer.pid).is_some() || self.plan.domain_of(path.as_bytes()) != 0
     }
 
-    /// What people do is done only where it can be written down. To refuse, to stop and to look can wait for no disk.
+    /// What lets more through is done only where it can be written down. To refuse, to stop, to enforce and to look can
+    /// wait for no disk.
     fn unrecorded(&self, request: &Request, reader: &Reader) -> Option<Refusal> {
         let loosens = match request {
-            Request::Run(_) | Request::Mode { .. } => true,
+            Request::Run(_) => true,
+            Request::Mode { mode, .. } => *mode == Wanted::Shadow,
             Request::Answer { approve, .. } => *approve,
             Request::Act { act, .. } => *act == Act::Thaw,
             _ => false,
