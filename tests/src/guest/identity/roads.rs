@@ -6,10 +6,11 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, gettid};
 
@@ -326,11 +327,21 @@ pub(super) fn daemon() -> Result<()> {
     let cgroup = stage.cgroup("box")?;
     let before = status()["tasks"].clone();
     enter(cgroup.path(), stage.daemon)?;
-    // It writes files that nobody inside may write.
-    let reloaded = stage.reload();
+    // It reads policies and writes what it says of them, and nobody inside may do either.
+    let said = kill(stage.daemon, Signal::SIGHUP).map(|()| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let said = status()["reasons"].to_string();
+            if said.contains("which a policy governs") || Instant::now() >= deadline {
+                break said;
+            }
+        }
+    });
     let after = status()["tasks"].clone();
     enter(ungoverned(), stage.daemon)?;
-    reloaded.context("the daemon in a governed cgroup")?;
+    let said = said?;
+    ensure!(said.contains("which a policy governs"), "in a governed cgroup the daemon says {said}");
     ensure!(before == after, "labelled tasks: {before}, with the daemon in the cgroup {after}");
+    stage.reload().context("the daemon outside again")?;
     Ok(())
 }

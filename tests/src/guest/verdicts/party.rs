@@ -120,23 +120,25 @@ pub(super) fn decider() -> Result<Party> {
     Party::of(move || serve(&listener))
 }
 
-/// As [`decider`], from inside a domain: it enters once it listens.
+/// As [`decider`], from inside a domain, with a socket that was made there.
 pub(super) fn impostor(cgroup: &Path) -> Result<Party> {
+    const INSIDE: &str = "/t/open/v/impostor";
     let _ = fs::remove_file(SOCKET);
+    let _ = fs::remove_file(INSIDE);
     // The process that listens is the peer.
     let party = Party::of(|| {
-        let listener = UnixListener::bind(SOCKET)?;
         while !fs::read_to_string("/proc/self/cgroup")?.contains("/kt/") {
             thread::sleep(Duration::from_millis(5));
         }
-        serve(&listener)
+        serve(&UnixListener::bind(INSIDE)?)
     })?;
+    super::super::agent::enter(cgroup, party.0)?;
     let deadline = Instant::now() + super::hold::PATIENCE;
-    while !Path::new(SOCKET).exists() {
+    while !Path::new(INSIDE).exists() {
         ensure!(Instant::now() < deadline, "it does not listen");
         thread::sleep(Duration::from_millis(5));
     }
-    super::super::agent::enter(cgroup, party.0)?;
+    std::os::unix::fs::symlink(INSIDE, SOCKET)?;
     Ok(party)
 }
 

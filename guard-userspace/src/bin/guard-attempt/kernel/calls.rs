@@ -40,12 +40,24 @@ fn request_key(kind: &CStr) -> io::Result<()> {
         .map(drop)
 }
 
+/// Begins a session keyring: one that a service manager made is root's, and keeps the kernel from what comes next.
+fn begin_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
+    call(libc::SYS_keyctl, &mut [KEYCTL_JOIN_SESSION_KEYRING.into(), 0.into()]).map(drop)
+}
+
 /// Puts a keyring of its own in place of its parent's.
 fn give_parent_a_keyring() -> io::Result<()> {
-    const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
     const KEYCTL_SESSION_TO_PARENT: i32 = 18;
-    call(libc::SYS_keyctl, &mut [KEYCTL_JOIN_SESSION_KEYRING.into(), 0.into()])?;
+    begin_keyring()?;
     call(libc::SYS_keyctl, &mut [KEYCTL_SESSION_TO_PARENT.into()]).map(drop)
+}
+
+/// Has its own keyring replaced by its child's.
+fn take_childs_keyring() -> io::Result<()> {
+    begin_keyring()?;
+    let child = sys::spawn(|| code(&give_parent_a_keyring()))?;
+    ended(waitpid(child, None)?)
 }
 
 /// Whether the kernel knows keys of this type: what is asked of a type that it does not know ends as if nothing were found.
@@ -127,7 +139,7 @@ pub(crate) const TRIES: &[Attempt] = &[
     handed("request-key-dns", |_| has_keys(c"dns_resolver"), |_, _| request_key(c"dns_resolver")),
     plain("keyctl-session-to-parent", |_, _| {
         // The kernel takes a parent of one thread alone.
-        let child = sys::spawn(|| code(&give_parent_a_keyring()))?;
+        let child = sys::spawn(|| code(&take_childs_keyring()))?;
         ended(waitpid(child, None)?)
     }),
     plain("reboot-harmless", |_, _| {
