@@ -35,9 +35,9 @@ pub(super) const TESTS: &[Test] = &[
     test("guard does not start inside a domain", inside_a_domain),
     test("a second daemon does not start on what another one keeps", second),
     test("a killed daemon leaves everything deciding and the next one takes over without a gap", killed),
-    test("status knows when a hook is gone, and a new daemon mends it", hook_gone),
+    test("status knows when a hook is gone, and a new daemon mends it", hook_gone).within(600),
     test("a daemon that finds no room for its log enforces, and writes when there is", full_disk),
-    test("a daemon that is told to detach leaves nothing behind", detached),
+    test("a daemon that is told to detach leaves nothing behind", detached).within(600),
 ];
 
 const fn test(name: &'static str, run: fn() -> Result<()>) -> Test {

@@ -34,8 +34,8 @@ pub(super) const LOG: &str = "/run/kt/daemon.log";
 /// The configuration of the daemon that runs, if it was given one.
 const CONFIG: &str = "/run/kt/guard.yaml";
 
-/// Emulated kernels need a while to load every program.
-const PATIENCE: Duration = Duration::from_secs(150);
+/// Emulated kernels need a while to load every program, and longer beside another one and a process that never rests.
+const PATIENCE: Duration = Duration::from_secs(400);
 
 /// guard enforces.
 #[derive(Debug)]
@@ -123,7 +123,10 @@ impl Stage {
                 break;
             }
             if Instant::now() >= deadline {
-                bail!("guard does not enforce after {} s: {status}; {}", PATIENCE.as_secs(), log_end());
+                let at = stands(child.id());
+                // The next test is not to find it half started.
+                let _ = child.kill().and_then(|()| child.wait());
+                bail!("guard does not enforce after {} s: {at}; {status}; {}", PATIENCE.as_secs(), log_end());
             }
             thread::sleep(Duration::from_millis(250));
         }
@@ -255,6 +258,17 @@ fn running() -> Option<Pid> {
     let pid = Pid::from_raw(fs::read_to_string(DAEMON).ok()?.parse().ok()?);
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     (name.trim() == "guard").then_some(pid)
+}
+
+/// Where each thread of a process is in the kernel.
+fn stands(process: u32) -> String {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let told = threads.map(|thread| {
+        let read = |name: &str| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+        let stack = read("stack").lines().take(12).collect::<Vec<_>>().join(" ");
+        format!("{} {} {stack}", thread.file_name().display(), read("syscall").trim())
+    });
+    told.collect::<Vec<_>>().join(" | ")
 }
 
 /// The end of what the daemon said.
