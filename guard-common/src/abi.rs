@@ -15,7 +15,7 @@ pub use action::{Action, Op};
 pub use ask::Ask;
 pub use boundary::{BoundaryItem, CAPS_KEPT, CAPS_LENT, Capability};
 pub use config::{BudgetKey, BudgetWord, Control, GroupKey, Held, InodeKey, Ruling, RulingKey};
-pub use event::{Event, EventFlags, EventKind};
+pub use event::{Asked, Event, EventFlags, EventKind};
 pub use reason::Reason;
 pub use stats::Site;
 pub use subject::{ACCOUNT_PROBES, CgroupEntry, Label, LabelFlags, Spent, first_account};

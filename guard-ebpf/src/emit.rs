@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated as helpers;
-use guard_common::abi::{Action, Event, EventFlags, EventKind, Label, Op, Reason, Site, Verdict};
+use guard_common::abi::{Action, Asked, Event, EventFlags, EventKind, Label, Op, Reason, Site, Verdict};
 use guard_common::key;
 use guard_common::limits::PATH_MAX;
 use guard_common::table::Answer;
@@ -75,7 +75,7 @@ pub(crate) extern "C" fn emit(scratch: *mut Scratch) -> u64 {
     // SAFETY: not null, a map value that is the task's own.
     let (what, start) = unsafe { (&(*scratch).what, get(&raw const (*scratch).start)) };
     let start = if start > PATH_MAX as u64 { PATH_MAX as u64 } else { start };
-    let wanted = (HEAD as u64 + start - size_of::<Event>() as u64) & !7;
+    let wanted = (HEAD as u64 + start - (size_of::<Event>() + size_of::<Asked>()) as u64) & !7;
     // Of a short object its header and bytes are sent alone; of a long one the whole buffer. The verifier
     // does not see that offset and length add up to a constant, so it needs slack behind a short object.
     let short = wanted >= SHORT_FROM;
@@ -99,6 +99,16 @@ pub(crate) extern "C" fn emit(scratch: *mut Scratch) -> u64 {
         put(&raw mut (*event).policy, what.policy);
         let (from, to) = ((&raw const what.kind).cast::<u64>(), (&raw mut (*event).kind).cast::<u64>());
         put(to, get(from) | u64::from(flags) << 32);
+        if what.reason == Reason::Held as u16 {
+            let from = (&raw const (*scratch).aside.asked.file).cast::<u64>();
+            let to = event.add(1).cast::<u64>();
+            // Word by word, for it would go by the stack.
+            let mut i = 0;
+            while i < size_of::<Asked>() / 8 {
+                put(to.add(i), get(from.add(i)));
+                i += 1;
+            }
+        }
     }
     let length = if short {
         kernel::masked((HEAD + PATH_MAX) as u64 - header_at, SLACK as u64 - 1)

@@ -8,7 +8,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::offsets::ABSENT;
-use guard_common::abi::{Action, Held, Op, Reason, Ruling, RulingKey, Site};
+use guard_common::abi::{Action, Asked, Held, Op, Reason, Ruling, RulingKey, Site};
 use guard_common::digest::Digest;
 use guard_common::limits::PATH_MAX;
 
@@ -270,9 +270,13 @@ pub(crate) extern "C" fn digest(scratch: *mut Scratch, case: u64) -> u64 {
         }
     }
     // SAFETY: as above.
-    let object = unsafe { get(&raw const (*scratch).object) };
+    let (object, asked) = unsafe {
+        let asked = &raw mut (*scratch).aside.asked.file;
+        put(&raw mut (*asked).ino, 0);
+        (get(&raw const (*scratch).object), asked)
+    };
     if object != 0 {
-        file(sip, object, (case >> 32) as u32 & 7 == Action::Exec as u32);
+        file(sip, asked, object, (case >> 32) as u32 & 7 == Action::Exec as u32);
     }
     let mut context = scratch;
     // SAFETY: the callback takes the context it is given here, a pointer to a map value on the stack.
@@ -287,20 +291,26 @@ pub(crate) extern "C" fn digest(scratch: *mut Scratch, case: u64) -> u64 {
     end(sip)
 }
 
-/// Which file is behind the dentry, and, if it is to be run, in which state.
+/// Which file is behind the dentry, and, if it is to be run, in which state: then it is written down too, because it is
+/// this file that whoever answers has to be shown.
 #[inline(always)]
-fn file(sip: *mut Sip, dentry: u64, runs: bool) {
+fn file(sip: *mut Sip, asked: *mut Asked, dentry: u64, runs: bool) {
     let inode = read::<u64>(dentry + off!(DENTRY_INODE)).unwrap_or(0);
     if inode == 0 {
         return;
     }
-    feed(sip, read(inode + off!(INODE_INO)).unwrap_or(0));
+    let ino = read(inode + off!(INODE_INO)).unwrap_or(0);
+    // SAFETY: a map value.
+    unsafe { put(&raw mut (*asked).ino, if runs { ino } else { 0 }) };
+    feed(sip, ino);
     let sb = read::<u64>(inode + off!(INODE_SB)).unwrap_or(0);
-    feed(sip, u64::from(read::<u32>(sb + off!(SB_DEV)).unwrap_or(0)));
+    let dev = read::<u32>(sb + off!(SB_DEV)).unwrap_or(0);
+    // SAFETY: as above.
+    unsafe { put(&raw mut (*asked).dev, dev) };
+    feed(sip, u64::from(dev));
     if !runs {
         return;
     }
-    feed(sip, read(inode + off!(INODE_SIZE)).unwrap_or(0));
     let changed = if off!(INODE_CTIME) != ABSENT {
         off!(INODE_CTIME)
     } else if off!(INODE_CTIME_HIDDEN) != ABSENT {
@@ -310,10 +320,18 @@ fn file(sip: *mut Sip, dentry: u64, runs: bool) {
     };
     let nanoseconds =
         if off!(INODE_CTIME_NANOSECONDS) != ABSENT { off!(INODE_CTIME_NANOSECONDS) } else { changed + 8 };
-    feed(sip, read(inode + changed).unwrap_or(0));
-    // From 6.13 on the top bit says that somebody has asked for the time (`I_CTIME_QUERIED`), as the daemon does when it
-    // makes the file's digest.
-    feed(sip, u64::from(read::<u32>(inode + nanoseconds).unwrap_or(0) & 0x7fff_ffff));
+    // SAFETY: as above.
+    unsafe {
+        put(&raw mut (*asked).size, read(inode + off!(INODE_SIZE)).unwrap_or(0));
+        put(&raw mut (*asked).seconds, read(inode + changed).unwrap_or(0));
+        // From 6.13 on the top bit says that somebody has asked for the time (`I_CTIME_QUERIED`), as the daemon does when it
+        // makes the file's digest.
+        let nanoseconds = read::<u32>(inode + nanoseconds).unwrap_or(0) & 0x7fff_ffff;
+        put(&raw mut (*asked).nanoseconds, nanoseconds);
+        feed(sip, get(&raw const (*asked).size));
+        feed(sip, get(&raw const (*asked).seconds));
+        feed(sip, u64::from(get(&raw const (*asked).nanoseconds)));
+    }
 }
 
 /// Eight bytes of the object.

@@ -1,7 +1,7 @@
 //! What is acted on: the absolute path of a file in the task's mount namespace, spelt by walking from the
 //! dentry to the namespace's root. Independent of chroot, and every way to have no such path is told apart.
 
-use guard_common::abi::{Event, Site};
+use guard_common::abi::{Asked, Event, Site};
 use guard_common::limits::{NAME_MAX, PATH_MAX, POLICIES_PER_DOMAIN};
 
 use crate::emit::{BEHIND, SLACK};
@@ -11,7 +11,7 @@ use crate::{storage, walk};
 
 /// Room in front of the path: the event's header is written right before it, aligned down.
 pub(crate) const HEAD: usize = 256;
-const _: () = assert!(SLACK > NAME_MAX && HEAD >= size_of::<Event>() + 8 + 16);
+const _: () = assert!(SLACK > NAME_MAX && HEAD >= size_of::<Event>() + size_of::<Asked>() + 8 + 16);
 
 /// A task's own scratch space. Per-CPU space is no substitute: LSM programs are preemptible and have no
 /// recursion guard, so a task that preempts another one here would spell its path over the other's.
@@ -58,18 +58,28 @@ pub(crate) struct Scratch {
     pub(crate) births: u64,
     pub(crate) born_in: u64,
     pub(crate) born: [u64; crate::confine::BORN],
-    /// See `hooks::moves` and `hooks::meta`.
     pub(crate) aside: Aside,
     pub(crate) differ: u64,
     /// See `hooks::life`.
     pub(crate) words: Words,
 }
 
-/// What one hook keeps while it runs, and no two at a time.
+/// What is never needed at the same time: there is no room for both.
 #[repr(C)]
 pub(crate) union Aside {
+    /// See `hooks::moves`, which compares once every question has been answered.
     pub(crate) residuals: [u32; RESIDUALS],
+    pub(crate) asked: InQuestion,
+}
+
+/// While questions are asked.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct InQuestion {
+    /// See `hooks::meta`.
     pub(crate) search: Search,
+    /// See `hold`.
+    pub(crate) file: Asked,
 }
 
 /// A search for argv's end.

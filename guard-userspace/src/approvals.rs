@@ -15,6 +15,6 @@ pub(crate) mod sign;
 
 pub use duration::{NoDuration, parse_duration};
 pub use message::{Event, Outcome, message, question};
-pub use queue::{Arrival, Bounds, Pending, Queue};
+pub use queue::{Again, Arrival, Bounds, Pending, Queue};
 pub use request::Request;
 pub(crate) use request::object;

@@ -387,6 +387,7 @@ impl Daemon {
             for call in self.holds.ripe() {
                 self.answer(call, reader);
             }
+            self.end_decided(reader);
             if self.unwritten.as_deref() != reader.refused() {
                 self.unwritten = reader.refused().map(str::to_owned);
                 if let Err(untold) = self.tell() {

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "this is the module for it")]
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -120,10 +121,39 @@ pub(crate) fn attributes(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
 /// A file's flags as `FS_IOC_GETFLAGS` tells them, where the file system has such.
 pub(crate) fn file_flags(path: &Path) -> Option<u32> {
     const GET_FLAGS: u64 = 0x8008_6601;
-    let file = std::fs::File::open(path).ok()?;
+    let file = File::open(path).ok()?;
     // The number says a long; the kernel writes an int.
     let mut flags = [0u32; 2];
     // SAFETY: the buffer is as long as the number of the request says, and outlives the call.
     let done = unsafe { libc::ioctl(file.as_raw_fd(), GET_FLAGS, flags.as_mut_ptr()) };
     (done == 0).then_some(flags[0])
+}
+
+/// Which signal the kernel sends about a descriptor.
+const F_SETSIG: i32 = 10;
+
+/// A file that is leased: as long as this is kept, and not much longer than the kernel's own limit, whoever wants to open
+/// it for writing waits.
+#[derive(Debug)]
+pub struct Leased {
+    _file: File,
+}
+
+/// Takes a lease of a file that is open for reading; nothing where the file system has none. `WouldBlock` if somebody has
+/// it open for writing, or has mapped it so.
+pub(crate) fn lease(file: File) -> io::Result<Option<Leased>> {
+    // SAFETY: numbers, and a descriptor that is open.
+    let taken = unsafe {
+        // Of whoever waits for the lease the kernel tells by a signal, which ends the process if it is the usual one.
+        libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG);
+        libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK)
+    };
+    if taken == 0 {
+        return Ok(Some(Leased { _file: file }));
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP) => Ok(None),
+        _ => Err(error),
+    }
 }

@@ -80,6 +80,23 @@ pub struct Event {
 
 const _: () = assert!(size_of::<Event>() == 128 && align_of::<Event>() == 8);
 
+/// What lies right behind the header of an event whose reason is [`super::Reason::Held`], before the object's bytes: the
+/// file that is to be run, as the kernel has it. What lies under its name by the time that somebody looks may be another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Asked {
+    /// Its inode; 0 if none is to be run.
+    pub ino: u64,
+    pub size: u64,
+    /// Its change time.
+    pub seconds: u64,
+    pub nanoseconds: u32,
+    /// Its file system, as the kernel writes it: the major number above 20 bits of minor.
+    pub dev: u32,
+}
+
+const _: () = assert!(size_of::<Asked>() == 32);
+
 /// Flags of an [`Event`].
 #[derive(Clone, Copy, Debug)]
 pub struct EventFlags;

@@ -193,12 +193,12 @@ fn judge_dentry(task: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
     let mut search = Search { scratch, dentry: dentry as u64, case, session };
     // SAFETY: a map value.
     unsafe {
-        put(&raw mut (*scratch).aside.search.list, list);
-        put(&raw mut (*scratch).aside.search.namespace, namespace);
-        put(&raw mut (*scratch).aside.search.cursor, kernel::peek::<1>(list)[0]);
-        put(&raw mut (*scratch).aside.search.found, 0);
-        put(&raw mut (*scratch).aside.search.decided, 0);
-        put(&raw mut (*scratch).aside.search.refused, 0);
+        put(&raw mut (*scratch).aside.asked.search.list, list);
+        put(&raw mut (*scratch).aside.asked.search.namespace, namespace);
+        put(&raw mut (*scratch).aside.asked.search.cursor, kernel::peek::<1>(list)[0]);
+        put(&raw mut (*scratch).aside.asked.search.found, 0);
+        put(&raw mut (*scratch).aside.asked.search.decided, 0);
+        put(&raw mut (*scratch).aside.asked.search.refused, 0);
         helpers::bpf_loop(
             MOUNTS,
             look as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
@@ -206,13 +206,13 @@ fn judge_dentry(task: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
             0,
         );
         helpers::bpf_loop(
-            get(&raw const (*scratch).aside.search.found) as u32,
+            get(&raw const (*scratch).aside.asked.search.found) as u32,
             weigh as unsafe extern "C" fn(u64, *mut c_void) -> i64 as *mut c_void,
             (&raw mut search).cast(),
             0,
         );
-        if get(&raw const (*scratch).aside.search.decided) != 0 {
-            let refused = get(&raw const (*scratch).aside.search.refused) as i64;
+        if get(&raw const (*scratch).aside.asked.search.decided) != 0 {
+            let refused = get(&raw const (*scratch).aside.asked.search.refused) as i64;
             if refused == 0 {
                 hold::spend(task, scratch);
             }
@@ -229,25 +229,25 @@ unsafe extern "C" fn look(_: u64, context: *mut c_void) -> i64 {
     // SAFETY: the context is the one `judge_dentry` gives.
     unsafe {
         let scratch = (*context.cast::<Search>()).scratch;
-        let cursor = get(&raw const (*scratch).aside.search.cursor);
+        let cursor = get(&raw const (*scratch).aside.asked.search.cursor);
         // Up to 6.17 a list that ends where it began, later a chain that ends in null.
         let chained = off!(MOUNT_INSTANCE) == ABSENT;
-        if cursor == 0 || !chained && cursor == get(&raw const (*scratch).aside.search.list) {
+        if cursor == 0 || !chained && cursor == get(&raw const (*scratch).aside.asked.search.list) {
             return 1;
         }
         let mount = if chained { cursor } else { cursor - off!(MOUNT_INSTANCE) };
         let [namespace] = kernel::peek(mount + off!(MOUNT_NS));
-        if namespace == get(&raw const (*scratch).aside.search.namespace) {
-            let found = get(&raw const (*scratch).aside.search.found);
+        if namespace == get(&raw const (*scratch).aside.asked.search.namespace) {
+            let found = get(&raw const (*scratch).aside.asked.search.found);
             if found >= object::SEARCHED as u64 {
                 return 1;
             }
             let at = kernel::masked(found, object::SEARCHED as u64 - 1) as usize;
-            put((&raw mut (*scratch).aside.search.mounts).cast::<u64>().add(at), mount);
-            put(&raw mut (*scratch).aside.search.found, found + 1);
+            put((&raw mut (*scratch).aside.asked.search.mounts).cast::<u64>().add(at), mount);
+            put(&raw mut (*scratch).aside.asked.search.found, found + 1);
         }
         let next = if chained { cursor + off!(MOUNT_NEXT_FOR_SB) } else { cursor };
-        put(&raw mut (*scratch).aside.search.cursor, kernel::peek::<1>(next)[0]);
+        put(&raw mut (*scratch).aside.asked.search.cursor, kernel::peek::<1>(next)[0]);
     }
     0
 }
@@ -259,7 +259,7 @@ unsafe extern "C" fn weigh(index: u64, context: *mut c_void) -> i64 {
         let search = context.cast::<Search>();
         let scratch = (*search).scratch;
         let at = kernel::masked(index, object::SEARCHED as u64 - 1) as usize;
-        let mount = get((&raw const (*scratch).aside.search.mounts).cast::<u64>().add(at));
+        let mount = get((&raw const (*scratch).aside.asked.search.mounts).cast::<u64>().add(at));
         let [root] = kernel::peek(mount + off!(MOUNT_MNT) + off!(VFSMOUNT_ROOT));
         let from = From { mount, root, dentry: (*search).dentry };
         let refused = decide_spelt(scratch, from, (*search).case, (*search).session);
@@ -267,8 +267,8 @@ unsafe extern "C" fn weigh(index: u64, context: *mut c_void) -> i64 {
             // Not below this mount's root.
             return 0;
         }
-        put(&raw mut (*scratch).aside.search.decided, 1);
-        put(&raw mut (*scratch).aside.search.refused, refused as u64);
+        put(&raw mut (*scratch).aside.asked.search.decided, 1);
+        put(&raw mut (*scratch).aside.asked.search.refused, refused as u64);
         i64::from(refused != 0)
     }
 }

@@ -1,11 +1,13 @@
 //! The queue: bounded in all and for each session, every entry with a deadline. Time is handed in.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Request;
+use super::facts::{FileState, Wanted};
 use crate::audit::HeldCall;
+use crate::sys::Leased;
 
 /// A thread: its id and its start.
 type Thread = (u32, u64);
@@ -33,9 +35,23 @@ pub struct Pending {
     /// The number by which the kernel knows the session.
     pub session: u64,
     /// The file whose digest an approver sees.
-    pub file: PathBuf,
+    pub file: Wanted,
     /// That file's state when its digest was made.
-    pub state: Option<super::facts::FileState>,
+    pub state: Option<FileState>,
+    /// Of an exec that somebody approves: whether the file is still what was shown, or is being looked at.
+    pub again: Again,
+}
+
+/// A second look at a file, before its call goes on.
+#[derive(Clone, Debug, Default)]
+pub enum Again {
+    #[default]
+    Not,
+    /// Somebody looks.
+    Looks,
+    /// It is what was shown, and nobody can write to it while this is kept.
+    Same(Option<Arc<Leased>>),
+    Changed(String),
 }
 
 /// What became of an event.
@@ -154,8 +170,9 @@ impl Pending {
             since,
             deadline: since.saturating_add(timeout),
             session: event.session,
-            file: super::facts::file_of(event),
+            file: Wanted::of(event),
             state: None,
+            again: Again::Not,
             request,
         }
     }

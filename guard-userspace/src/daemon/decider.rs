@@ -146,6 +146,11 @@ impl Daemon {
                 }
                 let given = |reason, why| Given { reason, note, session: None, by, why };
                 match word {
+                    Word::Approve if super::holds::is_to_be_seen(pending) => {
+                        let given = given(Reason::Approved, String::new());
+                        self.holds.decided.insert(id, given);
+                        return;
+                    }
                     Word::Approve => match super::holds::unchanged(pending) {
                         Ok(()) => given(Reason::Approved, String::new()),
                         // It approved what is not there any more.

@@ -10,10 +10,11 @@ use tracing::{error, warn};
 
 use super::decider::outcome;
 use super::{Daemon, Reader};
-use crate::approvals::{Arrival, Bounds, Event, Pending, Queue, Request, facts};
+use crate::approvals::{Again, Arrival, Bounds, Event, Pending, Queue, Request, facts};
 use crate::audit::{Clock, HeldCall, Value};
 use crate::control::{self, Call, Refusal};
 use crate::kernel::go_on;
+use crate::sys::Leased;
 
 /// How long an answer lies ready for the call that it was given to.
 const READY: Duration = Duration::from_secs(30);
@@ -28,8 +29,19 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 const READERS: usize = 3;
 const READERS_OF_SESSION: usize = 2;
 
-/// What a digest in the making came to.
-type Digested = (u64, u64, Result<(String, facts::FileState), String>);
+/// How long nobody can write to a file after its call has taken its approval: by then the kernel runs it, or has started
+/// the interpreter that reads it.
+const LEASE: u64 = 2_000_000_000;
+
+/// What a look at a file came to, for the call with this number and this digest.
+type Digested = (u64, u64, Made);
+
+/// Its first digest, or whether it still has it.
+#[derive(Debug)]
+pub(super) enum Made {
+    First(Result<(String, facts::FileState), String>),
+    Again(Again),
+}
 
 /// The waiting calls, and the digests that are being made for them.
 #[derive(Debug)]
@@ -43,6 +55,20 @@ pub(super) struct Holds {
     turns: HashMap<u64, Weak<Semaphore>>,
     /// Approvals that came before the digest that they are bound to.
     early: Vec<Call>,
+    /// A decider's approvals, while the files are looked at again.
+    pub(super) decided: HashMap<u64, Given>,
+    /// Files of approved calls.
+    kept: Vec<Kept>,
+}
+
+/// A file to which nobody can write until its call has taken its answer, and some time longer.
+#[derive(Debug)]
+struct Kept {
+    key: RulingKey,
+    /// When it is let go if the answer lies there no longer, and when in any case.
+    until: u64,
+    end: u64,
+    _lease: Arc<Leased>,
 }
 
 /// An answer as somebody gave it.
@@ -76,6 +102,8 @@ impl Default for Holds {
             readers: Arc::new(Semaphore::new(READERS)),
             turns: HashMap::new(),
             early: Vec::new(),
+            decided: HashMap::new(),
+            kept: Vec::new(),
         }
     }
 }
@@ -94,18 +122,41 @@ impl Holds {
     pub(super) fn note(&mut self, (id, bound_to, made): Digested) -> Option<u64> {
         let pending = self.queue.get_mut(id).filter(|pending| pending.digest == bound_to)?;
         match made {
-            Ok((sha256, state)) => {
+            Made::First(Ok((sha256, state))) => {
                 pending.request.sha256 = sha256;
                 pending.state = Some(state);
             }
-            Err(why) => pending.request.sha256 = format!("unknown: {why}"),
+            Made::First(Err(why)) => pending.request.sha256 = format!("unknown: {why}"),
+            Made::Again(again) => {
+                pending.again = again;
+                return None;
+            }
         }
         Some(id)
     }
 
     fn digest(&mut self, pending: &Pending) {
-        let (id, digest, file, done) =
-            (pending.request.id, pending.digest, pending.file.clone(), self.done.clone());
+        let file = pending.file.clone();
+        self.look(pending, move |waits| Made::First(file.digest(waits).map_err(|error| error.to_string())));
+    }
+
+    /// Looks at a file once more: its call is approved if it is what was shown.
+    fn look_again(&mut self, id: u64) {
+        let Some(pending) = self.queue.get_mut(id).filter(|pending| is_to_be_seen(pending)) else { return };
+        let Some(shown) = pending.state.filter(|_| matches!(pending.again, Again::Not)) else { return };
+        pending.again = Again::Looks;
+        let pending = pending.clone();
+        let (file, sha256) = (pending.file.clone(), pending.request.sha256.clone());
+        self.look(&pending, move |waits| {
+            Made::Again(match file.still(&sha256, shown, waits) {
+                Ok(lease) => Again::Same(lease.map(Arc::new)),
+                Err(why) => Again::Changed(why.to_string()),
+            })
+        });
+    }
+
+    fn look(&mut self, pending: &Pending, look: impl FnOnce(&dyn Fn() -> bool) -> Made + Send + 'static) {
+        let (id, digest, done) = (pending.request.id, pending.digest, self.done.clone());
         let (pid, tid) = (pending.request.pid, pending.request.tid);
         let (turn, readers) = (self.turn(pending.session), Arc::clone(&self.readers));
         tokio::spawn(async move {
@@ -113,9 +164,8 @@ impl Holds {
             let Ok(turn) = turn.acquire_owned().await else { return };
             let Ok(permit) = readers.acquire_owned().await else { return };
             tokio::task::spawn_blocking(move || {
-                let made = facts::digest(&file, || is_thread(pid, tid));
                 // Nobody waits for it any more once the daemon ends.
-                let _ = done.send((id, digest, made.map_err(|error| error.to_string())));
+                let _ = done.send((id, digest, look(&|| is_thread(pid, tid))));
                 drop((permit, turn));
             });
         });
@@ -135,7 +185,7 @@ impl Holds {
     /// Whether an approval has to wait for a digest that is still being made.
     pub(super) fn is_early(&self, request: &control::Request) -> bool {
         let control::Request::Answer { id, approve: true, .. } = request else { return false };
-        self.queue.get(*id).is_some_and(|pending| pending.request.sha256.is_empty())
+        self.queue.get(*id).is_some_and(|pending| pending.request.sha256.is_empty() || is_to_be_seen(pending))
     }
 
     /// Keeps an approval until the digest is made.
@@ -145,6 +195,14 @@ impl Holds {
 
     /// Those that need not wait any more.
     pub(super) fn ripe(&mut self) -> Vec<Call> {
+        let approved = self.early.iter().filter_map(|call| match call.request {
+            control::Request::Answer { id, .. } => Some(id),
+            _ => None,
+        });
+        let approved: Vec<u64> = approved.chain(self.decided.keys().copied()).collect();
+        for id in approved {
+            self.look_again(id);
+        }
         let (early, ripe) =
             std::mem::take(&mut self.early).into_iter().partition(|call| self.is_early(&call.request));
         self.early = early;
@@ -207,6 +265,13 @@ impl Daemon {
     /// What time brings: calls whose time is up, callers that are gone, threads that were never heard of.
     pub(super) fn tend_holds(&mut self, reader: &mut Reader) {
         let now = now();
+        let kernel = &self.kernel;
+        self.holds.kept.retain_mut(|kept| {
+            if kernel.is_ruled(&kept.key) {
+                kept.until = now.saturating_add(LEASE);
+            }
+            now < kept.until.min(kept.end)
+        });
         for pending in self.holds.queue.expire(now) {
             self.settle_hold(&pending, &Given::own(Reason::Timeout), reader);
         }
@@ -274,8 +339,8 @@ impl Daemon {
             RulingKey { digest: pending.digest, start: pending.start, tid: pending.request.tid, _pad: 0 };
         let mut ruled = self.kernel.rule(key, given.reason, after(READY));
         if let Some(time) = given.session {
-            let key = RulingKey { digest: pending.digest, ..RulingKey::default() };
-            ruled = ruled.and_then(|()| self.kernel.rule(key, given.reason, after(time)));
+            let all = RulingKey { digest: pending.digest, ..RulingKey::default() };
+            ruled = ruled.and_then(|()| self.kernel.rule(all, given.reason, after(time)));
         }
         if let Err(error) = ruled {
             // It stays held, is heard of again as a stray, and gets another chance.
@@ -286,7 +351,25 @@ impl Daemon {
         if given.reason != Reason::QueueFull {
             reader.tell(Event::Answered, &pending.seen(now), Some(&outcome(given)));
         }
+        if let (Reason::Approved, Again::Same(Some(lease))) = (given.reason, &pending.again) {
+            let (until, end) = (now.saturating_add(LEASE), after(READY).saturating_add(LEASE));
+            self.holds.kept.push(Kept { key, until, end, _lease: Arc::clone(lease) });
+        }
         go_on(pending.request.pid);
+    }
+
+    /// Ends the calls that a decider has approved and whose files have been looked at again.
+    pub(super) fn end_decided(&mut self, reader: &mut Reader) {
+        let queue = &self.holds.queue;
+        let done = |id: &u64, _: &mut Given| queue.get(*id).is_none_or(|pending| !is_to_be_seen(pending));
+        let seen: Vec<(u64, Given)> = self.holds.decided.extract_if(done).collect();
+        for (id, mut given) in seen {
+            if let Some(Err(why)) = self.holds.queue.get(id).map(unchanged) {
+                // It approved what is not there any more.
+                (given.reason, given.why) = (Reason::Changed, why);
+            }
+            self.end_hold(id, &given, reader);
+        }
     }
 
     /// Ends a call that waits.
@@ -312,9 +395,13 @@ impl Daemon {
         mut given: Given,
         reader: &mut Reader,
     ) -> Result<Request, Refusal> {
-        let pending = self.holds.queue.get(id).ok_or_else(|| unknown(id))?;
-        if given.reason == Reason::Approved {
-            unchanged(pending).map_err(Refusal::Failed)?;
+        let pending = self.holds.queue.get_mut(id).ok_or_else(|| unknown(id))?;
+        if given.reason == Reason::Approved
+            && let Err(why) = unchanged(pending)
+        {
+            // Whoever approves it once more has it looked at once more.
+            pending.again = Again::Not;
+            return Err(Refusal::Failed(why));
         }
         if let Some(time) = given.session.filter(Duration::is_zero) {
             given.session = Some(SESSION.max(time));
@@ -333,6 +420,13 @@ impl Daemon {
     }
 }
 
+/// Whether the file is to be looked at again before the call goes on: of an exec, it is what goes on.
+pub(super) fn is_to_be_seen(pending: &Pending) -> bool {
+    pending.request.action == "exec"
+        && pending.state.is_some()
+        && matches!(pending.again, Again::Not | Again::Looks)
+}
+
 /// The file that was shown must be the one that is there: a digest of another says nothing.
 pub(super) fn unchanged(pending: &Pending) -> Result<(), String> {
     let Some(shown) = pending.state else {
@@ -345,14 +439,21 @@ pub(super) fn unchanged(pending: &Pending) -> Result<(), String> {
             Ok(())
         };
     };
-    match facts::state(&pending.file) {
+    match &pending.again {
+        Again::Same(_) => return Ok(()),
+        Again::Changed(why) => return Err(format!("{why}: deny it")),
+        Again::Not | Again::Looks => {}
+    }
+    match pending.file.state() {
         Ok(state) if state == shown => Ok(()),
-        _ => Err("the file has changed since it was shown: deny it".to_owned()),
+        _ => Err(format!("{}: deny it", facts::CHANGED)),
     }
 }
 
 fn unknown(id: u64) -> Refusal {
-    Refusal::Unknown(format!("no call waits under number {id}: `guard approvals list` shows those that do"))
+    Refusal::Unknown(format!(
+        "no call waits under number {id}, or not any more as it was shown: `guard approvals list` shows those that do"
+    ))
 }
 
 fn is_thread(pid: u32, tid: u32) -> bool {

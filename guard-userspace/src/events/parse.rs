@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use guard_common::abi::{self, Action, BoundaryItem, Capability, EventFlags, EventKind, Op, Reason, Verdict};
+use guard_common::abi::{
+    self, Action, Asked, BoundaryItem, Capability, EventFlags, EventKind, Op, Reason, Verdict,
+};
 use guard_common::table::Answer;
 use thiserror::Error;
 use zerocopy::FromBytes as _;
@@ -45,6 +47,8 @@ pub struct Event {
     pub comm: [u8; 16],
     /// A path, an address key, a socket name; empty for none. Bytes of the agent's choice.
     pub object: Vec<u8>,
+    /// Of an exec that is held, the file that is to be run.
+    pub asked: Option<Asked>,
 }
 
 /// [`EventFlags`], none of them unknown.
@@ -158,6 +162,7 @@ impl Event {
             flags: Flags::new(raw.flags).ok_or_else(unknown(Field::Flags, raw.flags.into()))?,
             comm: raw.comm,
             object: object(raw, bytes).ok_or_else(unknown(Field::Object, raw.object_at.into()))?.to_vec(),
+            asked: asked(raw, bytes),
         };
         if matches!(reason, Reason::Boundary) && event.item().is_none()
             || matches!(reason, Reason::Capability) && event.capability().is_none()
@@ -222,6 +227,17 @@ fn object<'a>(raw: &abi::Event, bytes: &'a [u8]) -> Option<&'a [u8]> {
         return None;
     }
     bytes.get(start..start + usize::from(raw.object_len))
+}
+
+/// What lies between header and object when a call is held. Without it a call is held all the same: then nobody can say which
+/// file it would run, and it cannot be approved.
+fn asked(raw: &abi::Event, bytes: &[u8]) -> Option<Asked> {
+    const END: usize = size_of::<abi::Event>() + size_of::<Asked>();
+    if raw.reason != Reason::Held as u16 || usize::from(raw.object_at) < END {
+        return None;
+    }
+    let asked = Asked::read_from_bytes(bytes.get(size_of::<abi::Event>()..END)?).ok()?;
+    (asked.ino != 0).then_some(asked)
 }
 
 #[cfg(test)]
@@ -300,6 +316,23 @@ pub(crate) mod tests {
         inside.object_len = 4;
         inside.object_at = 8;
         assert_eq!(Event::parse(inside.as_bytes()).unwrap_err().field, Field::Object);
+    }
+
+    #[test]
+    fn a_held_call_names_the_file_that_it_would_run() {
+        let asked = Asked { ino: 7, size: 8, seconds: 9, nanoseconds: 10, dev: 11 };
+        let held = |reason: Reason, asked: Asked, short: usize| {
+            let mut raw = raw(1);
+            raw.reason = reason as u16;
+            raw.object_at = (size_of::<abi::Event>() + size_of::<Asked>() - short) as u16;
+            raw.object_len = 2;
+            let bytes = [raw.as_bytes(), &asked.as_bytes()[short..], b"/x"].concat();
+            Event::parse(&bytes).unwrap().asked
+        };
+        assert_eq!(held(Reason::Held, asked, 0), Some(asked));
+        assert_eq!(held(Reason::Held, asked, 1), None);
+        assert_eq!(held(Reason::Rule, asked, 0), None);
+        assert_eq!(held(Reason::Held, Asked { ino: 0, ..asked }, 0), None);
     }
 
     #[test]

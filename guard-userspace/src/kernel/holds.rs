@@ -18,6 +18,13 @@ impl Kernel {
         bpf::update(self.map("RULINGS")?, key.as_bytes(), ruling.as_bytes())
     }
 
+    /// Whether an answer has not been taken yet.
+    pub fn is_ruled(&self, key: &RulingKey) -> bool {
+        let mut ruling = Ruling::default();
+        let map = self.map("RULINGS");
+        map.and_then(|map| bpf::lookup(map, key.as_bytes(), ruling.as_mut_bytes())).unwrap_or(false)
+    }
+
     /// Takes an answer back.
     pub fn unrule(&self, key: RulingKey) -> io::Result<()> {
         bpf::delete(self.map("RULINGS")?, key.as_bytes()).map(drop)

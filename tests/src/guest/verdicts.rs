@@ -4,6 +4,7 @@ mod decide;
 mod hold;
 mod party;
 mod sandbox;
+mod shown;
 mod swap;
 mod throttle;
 
@@ -36,6 +37,8 @@ pub(super) const TESTS: &[Test] = &[
     test("a held call that finds no room is refused", hold::full),
     test("a held call outlives the daemon and is heard by the next", hold::orphaned),
     test("no answer fits another program, link or file", hold::swapped),
+    test("no held program is approved that was exchanged for another while it was shown", shown::exchanged),
+    test("no held program is approved that was written to since it was shown", shown::mapped),
     test("no answer fits another address", swap::called),
     test("no answer fits other words", swap::worded),
     test("two hundred calls are held at once and all go on", hold::many),

@@ -322,7 +322,7 @@ pub(super) fn orphaned() -> Result<()> {
 }
 
 /// Continued by somebody, a call asks about what is there now.
-fn again(call: &Waiting) -> Result<Waiting> {
+pub(super) fn again(call: &Waiting) -> Result<Waiting> {
     kill(Pid::from_raw(i32::try_from(call.pid)?), Signal::SIGCONT)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
