@@ -158,6 +158,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let sessions = Sessions::read(&config.state).map_err(doing("read the boot id"))?;
     let gateways = Gateways::new(config.probe.clone());
     let deciding = Deciding::new(config.settings.decider.clone());
+    let numbered = state::numbered(&config.state);
     let mut daemon = Daemon {
         config,
         program,
@@ -169,7 +170,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         unused: BTreeSet::new(),
         refused,
         unwritten: None,
-        holds: Holds::default(),
+        holds: Holds::after(numbered),
         deciding,
         gateways,
     };

@@ -74,6 +74,11 @@ pub struct Queue {
 }
 
 impl Queue {
+    /// A queue whose numbers come after this one.
+    pub fn after(last: u64) -> Self {
+        Self { last, ..Self::default() }
+    }
+
     /// A call was held. `since` is when it was first, if that is known from before.
     pub fn arrive(&mut self, call: &HeldCall, since: u64, bounds: Bounds) -> Arrival {
         let event = &call.record.event;

@@ -9,7 +9,8 @@ use crate::events::{Event, Peer};
 /// One held call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// By which it is answered; counts from 1 since the daemon's start.
+    /// By which it is answered. It is this call's alone: one that changes while it waits gets another, and a daemon counts on
+    /// from what the one before may have given.
     pub id: u64,
     pub session: String,
     pub principal: String,

@@ -68,6 +68,8 @@ fn a_call_that_comes_again_waits_once_and_keeps_its_time() {
     assert_eq!(queue.replaced().map(|(before, _)| before.request.id), Some(2));
     assert!(queue.replaced().is_none());
     assert!(queue.get(2).is_none());
+    // Another daemon's.
+    assert_eq!(Queue::after(300).arrive(&call(1, 7, 1, "/a"), 50, BOUNDS), Arrival::New(301));
 }
 
 #[test]

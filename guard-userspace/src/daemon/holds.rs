@@ -33,6 +33,9 @@ const READERS_OF_SESSION: usize = 2;
 /// the interpreter that reads it.
 const LEASE: u64 = 2_000_000_000;
 
+/// So many numbers are spoken for at a time.
+const NUMBERS: u64 = 100;
+
 /// What a look at a file came to, for the call with this number and this digest.
 type Digested = (u64, u64, Made);
 
@@ -59,6 +62,8 @@ pub(super) struct Holds {
     pub(super) decided: HashMap<u64, Given>,
     /// Files of approved calls.
     kept: Vec<Kept>,
+    /// Up to which number the next daemon gives none.
+    numbered: u64,
 }
 
 /// A file to which nobody can write until its call has taken its answer, and some time longer.
@@ -104,11 +109,17 @@ impl Default for Holds {
             early: Vec::new(),
             decided: HashMap::new(),
             kept: Vec::new(),
+            numbered: 0,
         }
     }
 }
 
 impl Holds {
+    /// For calls whose numbers come after this one.
+    pub(super) fn after(last: u64) -> Self {
+        Self { queue: Queue::after(last), numbered: last, ..Self::default() }
+    }
+
     /// The next digest that is ready.
     pub(super) async fn digested(&mut self) -> Digested {
         match self.digests.recv().await {
@@ -232,6 +243,7 @@ impl Daemon {
         }
         match arrival {
             Arrival::New(id) => {
+                self.number(id);
                 if let Some(pending) = self.holds.queue.get_mut(id) {
                     pending.request.lineage = facts::lineage(pending.request.pid);
                 }
@@ -249,6 +261,17 @@ impl Daemon {
                     self.settle_hold(&pending, &Given::own(Reason::QueueFull), reader);
                 }
             }
+        }
+    }
+
+    /// Before anybody hears of a number: the next daemon will not give it again.
+    fn number(&mut self, id: u64) {
+        if id <= self.holds.numbered {
+            return;
+        }
+        self.holds.numbered = id.saturating_add(NUMBERS);
+        if let Err(error) = super::state::number(&self.config.state, self.holds.numbered) {
+            warn!(%error, "the next daemon will give numbers of held calls again");
         }
     }
 

@@ -35,6 +35,7 @@ pub struct PolicyState {
 
 const STATE: &str = "state.json";
 const DOMAINS: &str = "domains.json";
+const NUMBERS: &str = "numbers.json";
 
 impl State {
     pub(super) fn new(plan: &Plan, loaded: &Loaded, refused: Option<String>) -> Self {
@@ -84,6 +85,18 @@ pub(super) fn previous(config: &Config, kernel: &Kernel) -> (u64, IdMap) {
     let ids = read(&config.run).or_else(|| read(&config.state));
     let generation = Arenas::of(kernel).identity().ok().flatten().map_or(0, |(generation, _)| generation);
     (generation, ids.unwrap_or_default())
+}
+
+/// Up to which number held calls may have had theirs: who has seen one answers no other call with it.
+pub(super) fn numbered(state: &Path) -> u64 {
+    let read = || serde_json::from_slice(&fs::read(state.join(NUMBERS)).ok()?).ok();
+    read().unwrap_or(0)
+}
+
+/// Says up to which number a daemon may give them.
+pub(super) fn number(state: &Path, last: u64) -> Result<(), DaemonError> {
+    private_directory(state)?;
+    replace(&state.join(NUMBERS), &last)
 }
 
 /// Writes a file beside the old one and then puts it in its place, so that a reader finds one or the other.

@@ -150,6 +150,13 @@ unsafe extern "C" fn take(index: u64, context: *mut c_void) -> i64 {
             let to = kernel::masked(length, ARGV as u64 - 1) as usize;
             let to = (&raw mut (*pending).bytes).cast::<u8>().add(to);
             let got = helpers::bpf_probe_read_user_str(to.cast(), WORD as u32, word as *const c_void);
+            // Of an empty word some kernels say that nothing was read, others that its NUL was.
+            let got = if got == 0 {
+                put(to, 0);
+                1
+            } else {
+                got
+            };
             // A word that fills the room was cut.
             if got > 0 && (got as u64) < WORD as u64 {
                 put(&raw mut (*pending).length, length + got as u64);

@@ -210,6 +210,21 @@ pub(super) fn approved() -> Result<()> {
             ensure!((call.done)(), "{} was approved and not done", call.says);
         }
     }
+    // A word of nothing is a word.
+    ground()?;
+    let cgroup = stage.cgroup("held")?;
+    let program = "/t/open/v/ask/program";
+    let end = beside(
+        &cgroup,
+        move || become_it(Path::new(program), &["", "one", ""]),
+        move |_| {
+            let call = waiting(program)?;
+            let argv = call.argv.as_deref().context("no argv")?;
+            ensure!(argv == ["", "one", ""], "{call:?}");
+            answer(call.id, true).map(drop)
+        },
+    )?;
+    ensure!(end == End::Became(7), "a program with words of nothing ended with {end:?}");
     // A word that no rule asks about is not held.
     ground()?;
     let cgroup = stage.cgroup("held")?;
@@ -296,14 +311,16 @@ pub(super) fn orphaned() -> Result<()> {
         &cgroup,
         || make("orphan"),
         move |pid| {
-            waiting("/t/open/v/asked/orphan")?;
+            let before = waiting("/t/open/v/asked/orphan")?;
             kill(daemon, Signal::SIGKILL)?;
             thread::sleep(Duration::from_millis(500));
             ensure!(!exists("/t/open/v/asked/orphan"), "it went on without a daemon");
             ensure!(fs::metadata(format!("/proc/{pid}")).is_ok(), "it is gone");
             // Held in the same call by the next daemon, without anybody's doing.
             Stage::start()?;
-            answer(waiting("/t/open/v/asked/orphan")?.id, true).map(drop)
+            let now = waiting("/t/open/v/asked/orphan")?;
+            ensure!(now.id > before.id, "a number was given again: {before:?} {now:?}");
+            answer(now.id, true).map(drop)
         },
     )?;
     ensure!(end == End::Did && exists("/t/open/v/asked/orphan"), "it ended with {end:?}");
