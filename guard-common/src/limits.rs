@@ -34,6 +34,8 @@ pub const GATEWAYS: u32 = 256;
 pub const LAUNCHERS: u32 = 64;
 /// Living tasks that can have found their storage busy, on kernels where it can be: room for each is set aside.
 pub const SPARES: u32 = 1024;
+/// Tasks whose scratch space lies ready, eleven kilobytes each: a power of two. Others have theirs in task storage.
+pub const BERTHS: u32 = 1024;
 /// Processes of several threads that a sandbox has moved.
 pub const GROUPS: u32 = 16_384;
 /// Threads that can be held at a time; the policies' bounds are lower.

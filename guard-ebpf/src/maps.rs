@@ -16,7 +16,7 @@ use crate::approval::Approval;
 use crate::hooks::Pending;
 use crate::kernel::{get, put};
 use crate::near::Near;
-use crate::object::Scratch;
+use crate::object::{Berth, Scratch};
 use crate::passed::Passed;
 use crate::whose;
 
@@ -88,26 +88,11 @@ impl<const T: usize, K, V, const N: usize, const F: usize> Map<T, K, V, N, F> {
     }
 }
 
-impl<V, const F: usize> Map<TASK_STORAGE, i32, V, 0, F> {
-    /// The running task's value; null if it has none, if there is no memory, or if its storage is busy.
-    #[inline(always)]
-    pub(crate) fn of_current(&self, create: bool) -> *mut V {
-        // SAFETY: the running task; no initial value; 1 is BPF_LOCAL_STORAGE_GET_F_CREATE.
-        unsafe {
-            let task = helpers::bpf_get_current_task_btf().cast();
-            helpers::bpf_task_storage_get(self.as_ptr(), task, ptr::null_mut(), u64::from(create)).cast()
-        }
-    }
-}
-
 /// From 7.0 on the kernel takes the memory of task storage from its caches of up to 8 KiB, and what is larger is never
 /// there (`kmalloc_nolock` in kernel/bpf/bpf_local_storage.c). Its own header lies in front.
 const STORAGE: usize = 8192 - 128;
 const _: () = assert!(
-    STORAGE < offsets::MEMBER as usize
-        && size_of::<Scratch>() <= STORAGE
-        && size_of::<Pending>() <= STORAGE
-        && size_of::<Near>() <= STORAGE
+    STORAGE < offsets::MEMBER as usize && size_of::<Scratch>() <= STORAGE && size_of::<Pending>() <= STORAGE
 );
 
 /// An array of maps; the loader makes the inner map from the template in `values`.
@@ -201,8 +186,11 @@ maps! {
     GROUPS: Map<HASH, GroupKey, u64, { limits::GROUPS as usize }, NO_PREALLOC>;
     /// Room to spell a path, one for each task: a per-CPU buffer lets a preempting task overwrite it.
     SCRATCH: Map<TASK_STORAGE, i32, Scratch, 0, NO_PREALLOC>;
-    /// Directories whose walk a task remembers.
+    /// Directories whose walk a task remembers, where it has no berth.
     NEAR: Map<TASK_STORAGE, i32, Near, 0, NO_PREALLOC>;
+    /// The same, ready made, for as many tasks as find theirs free, with the directories whose walk they remember: see
+    /// `storage`.
+    BERTHS: Map<ARRAY, u32, Berth, { limits::BERTHS as usize }, 0>;
     /// An exec that waits for its argv, one for each task that needs it.
     EXECS: Map<TASK_STORAGE, i32, Pending, 0, NO_PREALLOC>;
     /// What stands in for the two above where they can be busy: see `storage`.

@@ -16,8 +16,9 @@ use crate::glide::{Glide, glide};
 use crate::judge::Arena;
 use crate::kernel::{self, Ptr, at, follow, get, load, off, put};
 use crate::known::{self, Known, NAMES, Name};
-use crate::maps::{ArenaValue, NEAR};
+use crate::maps::ArenaValue;
 use crate::object::{HEAD, Place, Scratch};
+use crate::storage;
 use crate::subject;
 use crate::walk;
 
@@ -121,7 +122,7 @@ pub(crate) fn recall(task: Ptr, mount: Ptr, dentry: Ptr, case: u64) -> *mut Slot
     // Before anything branches: the verifier then looks up the members once.
     let Named { hash, length, name, parent, above, inode, number, serial } = Named::read(dentry);
     let root: u64 = load(mount, at!(VFSMOUNT_ROOT));
-    let slot = slot(number, case, false);
+    let slot = slot(task, number, case, false);
     if slot.is_null() {
         return core::ptr::null_mut();
     }
@@ -236,8 +237,8 @@ fn mix(hash: u64, directory: u64, dentry: u64, session: u64) -> u64 {
 
 /// The slot that a directory would be in, null if there is no room.
 #[inline(always)]
-fn slot(number: u64, case: u64, create: bool) -> *mut Slot {
-    let near = NEAR.of_current(create);
+fn slot(task: Ptr, number: u64, case: u64, create: bool) -> *mut Slot {
+    let near = storage::near(task, create);
     if near.is_null() {
         return core::ptr::null_mut();
     }
@@ -250,7 +251,8 @@ fn slot(number: u64, case: u64, create: bool) -> *mut Slot {
 #[inline(always)]
 pub(crate) fn slot_for(scratch: *mut Scratch, case: u64) -> *mut Slot {
     // SAFETY: `scratch` is a map value.
-    slot(unsafe { get((&raw const (*scratch).near.key).cast::<u64>().add(NUMBER)) }, case, false)
+    let number = unsafe { get((&raw const (*scratch).near.key).cast::<u64>().add(NUMBER)) };
+    slot(kernel::current(), number, case, false)
 }
 
 /// Is the directory remembered? Then the last component lies in the scratch space, behind a slash, and the states
@@ -385,6 +387,21 @@ pub(crate) extern "C" fn complete(scratch: *mut Scratch, slot: *mut Slot) -> u64
     1
 }
 
+/// Nothing is remembered any more.
+#[inline(always)]
+pub(crate) fn forget(near: *mut Near) {
+    let mut at = 0;
+    while at < SLOTS {
+        // SAFETY: a map value; below the array's length.
+        unsafe {
+            let slot = (&raw mut (*near).slots).cast::<Slot>().add(at);
+            put((&raw mut (*slot).key).cast::<u64>().add(GENERATION), 0);
+            known::forget(slot);
+        }
+        at += 1;
+    }
+}
+
 /// The name that was asked about is a plain yes, and is remembered as one.
 #[inline(always)]
 pub(crate) fn learn(scratch: *mut Scratch, slot: *mut Slot) {
@@ -421,7 +438,7 @@ pub(crate) extern "C" fn keep(scratch: *mut Scratch, case: u64) -> u64 {
         {
             return 0;
         }
-        let slot = slot(get(key.add(NUMBER)), case, true);
+        let slot = slot(kernel::current(), get(key.add(NUMBER)), case, true);
         if slot.is_null() {
             return 0;
         }

@@ -13,12 +13,15 @@ use crate::{storage, walk};
 pub(crate) const HEAD: usize = 256;
 const _: () = assert!(SLACK > NAME_MAX && HEAD >= size_of::<Event>() + size_of::<Asked>() + 8 + 16);
 
+/// Room for an object and what stands before and behind it.
+pub(crate) const BYTES: usize = HEAD + PATH_MAX + BEHIND;
+
 /// A task's own scratch space. Per-CPU space is no substitute: LSM programs are preemptible and have no
 /// recursion guard, so a task that preempts another one here would spell its path over the other's.
 #[repr(C)]
 pub(crate) struct Scratch {
     /// The object's bytes end at `HEAD + PATH_MAX`; behind them is room for a tail and slack for the verifier.
-    pub(crate) bytes: [u8; HEAD + PATH_MAX + BEHIND],
+    pub(crate) bytes: [u8; BYTES],
     pub(crate) walk: walk::Walk,
     /// Index of the object's first byte, counted from `HEAD`.
     pub(crate) start: u64,
@@ -62,6 +65,22 @@ pub(crate) struct Scratch {
     pub(crate) differ: u64,
     /// See `hooks::life`.
     pub(crate) words: Words,
+}
+
+const _: () = assert!(size_of::<Scratch>().is_multiple_of(8) && BYTES.is_multiple_of(8));
+
+/// Scratch space that lies ready, with room to remember directories. But for the bytes of objects all of it that is
+/// looked at is zero as long as nobody owns it.
+#[repr(C)]
+pub(crate) struct Berth {
+    /// The task's address, 0 for one that can be had.
+    pub(crate) owner: u64,
+    /// One more than when the owner began, or than a time after that; 0 before it is written down. See `storage`.
+    pub(crate) born: u64,
+    /// 1 once somebody has found it taken.
+    pub(crate) crowded: u64,
+    pub(crate) scratch: Scratch,
+    pub(crate) near: crate::near::Near,
 }
 
 /// What is never needed at the same time: there is no room for both.

@@ -11,11 +11,15 @@ use core::ptr;
 use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::offsets::ABSENT;
 use guard_common::abi::{Label, Site};
+use guard_common::limits;
 
 use crate::hooks::Pending;
-use crate::kernel::{self, Ptr, at, count, load, off};
-use crate::maps::{BLANK_EXEC, BLANK_SCRATCH, EXECS, LABELS, Map, SCRATCH, SPARE_EXECS, SPARE_SCRATCH};
-use crate::object::Scratch;
+use crate::kernel::{self, Ptr, at, count, get, load, off, put};
+use crate::maps::{
+    BERTHS, BLANK_EXEC, BLANK_SCRATCH, EXECS, LABELS, Map, NEAR, SCRATCH, SPARE_EXECS, SPARE_SCRATCH,
+};
+use crate::near::{self, Near};
+use crate::object::{BYTES, Berth, Scratch};
 
 /// More than the maps of guard and of others that a task can be in.
 const ELEMENTS: u32 = 16;
@@ -89,10 +93,146 @@ fn room<T, const K: usize, const N: usize, const F: usize>(
     }
 }
 
-/// The running task's room to decide in; null if there is no memory.
+/// The running task's room to decide in; null if there is no memory. Mostly it is its berth's, which lies there ready:
+/// task storage has to be made, cleared and freed for each process. On 6.1 there is no stack for the longer way.
 #[inline(always)]
 pub(crate) fn scratch(task: Ptr) -> *mut Scratch {
-    if off!(STORAGE_BUSY) == 0 { room(&SCRATCH, task, true) } else { scratch_or_spare(task) }
+    if off!(STORAGE_BUSY) != 0 {
+        return scratch_or_spare(task);
+    }
+    let berth = berth();
+    if berth.is_null() {
+        return ptr::null_mut();
+    }
+    if is_owned(berth, task) { scratch_of(berth) } else { scratch_elsewhere(task, berth) }
+}
+
+/// What the running task remembers of directories; null if it has no berth, and then it remembers nothing.
+#[inline(always)]
+pub(crate) fn near(task: Ptr, create: bool) -> *mut Near {
+    if off!(STORAGE_BUSY) != 0 {
+        return room(&NEAR, task, create);
+    }
+    let berth = berth();
+    if berth.is_null() || !is_owned(berth, task) {
+        return ptr::null_mut();
+    }
+    // SAFETY: not null, a map value.
+    unsafe { &raw mut (*berth).near }
+}
+
+/// Owns what is not to be had.
+const NOBODY: u64 = 1;
+
+/// The running task's address, as a number.
+#[inline(always)]
+fn own_address() -> u64 {
+    // SAFETY: takes nothing.
+    unsafe { helpers::bpf_get_current_task() }
+}
+
+/// The one berth that the running task can have.
+#[inline(always)]
+fn berth() -> *mut Berth {
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    BERTHS.get(&((own_address().wrapping_mul(SPREAD) >> 32) as u32 & (limits::BERTHS - 1)))
+}
+
+#[inline(always)]
+fn scratch_of(berth: *mut Berth) -> *mut Scratch {
+    // SAFETY: not null, a map value; `&raw` makes no reference.
+    unsafe { &raw mut (*berth).scratch }
+}
+
+/// By the running task's address, and by when it began: the address of one that has gone is another's later, which began
+/// later. A thread that runs a new program takes its leader's place and time, and began earlier then than before.
+#[inline(always)]
+fn is_owned(berth: *mut Berth, task: Ptr) -> bool {
+    // SAFETY: not null, a map value.
+    let (owner, since) = unsafe { (get(&raw const (*berth).owner), get(&raw const (*berth).born)) };
+    // 0 has just been taken: an interrupt's call finds it so.
+    owner == own_address() && load::<u64, _, _>(task, at!(TASK_START)) <= since.wrapping_sub(1)
+}
+
+/// Its room in task storage if it has any there, because all that is said of one call has to lie in one place; else its
+/// berth, if nobody has that. A task on its way out takes none, because nobody would leave it.
+#[inline(never)]
+fn scratch_elsewhere(task: Ptr, berth: *mut Berth) -> *mut Scratch {
+    const EXITING: u32 = 4;
+    if load::<u32, _, _>(task, at!(TASK_FLAGS)) & EXITING == 0 {
+        // SAFETY: not null, a map value.
+        let (owner, since, crowded) =
+            unsafe { (&raw mut (*berth).owner, &raw mut (*berth).born, &raw mut (*berth).crowded) };
+        if get(crowded) != 0 {
+            let room = room(&SCRATCH, task, false);
+            if !room.is_null() {
+                return room;
+            }
+        }
+        let start: u64 = load(task, at!(TASK_START));
+        if get(owner) == own_address() {
+            if start <= get(since).wrapping_sub(1) {
+                // An interrupt's call has taken it meanwhile.
+                return scratch_of(berth);
+            }
+            // Of one that had this address and did not leave: it is nobody's, whatever time this task takes over.
+            put(owner, NOBODY);
+        }
+        let (before, taken) = kernel::swap(owner, 0, own_address());
+        if taken {
+            put(since, start + 1);
+        }
+        if taken || before == own_address() {
+            return scratch_of(berth);
+        }
+        // From now on there may be somebody with this berth who has room in storage.
+        put(crowded, 1);
+    }
+    room(&SCRATCH, task, true)
+}
+
+/// A task that goes clears its berth, so that whoever is next finds it as new, and leaves it. One that is not left,
+/// because the kernel passed this program over, stays nobody's: whoever gets the task's address was born later.
+#[inline(always)]
+pub(crate) fn leave(task: Ptr) {
+    if off!(STORAGE_BUSY) != 0 {
+        return;
+    }
+    let berth = berth();
+    if berth.is_null() || !is_owned(berth, task) {
+        return;
+    }
+    // SAFETY: not null, a map value.
+    let (words, near, owner, since) = unsafe {
+        let words = scratch_of(berth).cast::<u64>();
+        (words, &raw mut (*berth).near, &raw mut (*berth).owner, &raw mut (*berth).born)
+    };
+    // What comes in between does not write in what is cleared.
+    put(owner, NOBODY);
+    let (mut at, end) = (BYTES / 8, size_of::<Scratch>() / 8);
+    // SAFETY: inside the scratch space.
+    unsafe {
+        // As a loop by ones it would be three times as long.
+        while at + 8 <= end {
+            put(words.add(at), 0);
+            put(words.add(at + 1), 0);
+            put(words.add(at + 2), 0);
+            put(words.add(at + 3), 0);
+            put(words.add(at + 4), 0);
+            put(words.add(at + 5), 0);
+            put(words.add(at + 6), 0);
+            put(words.add(at + 7), 0);
+            at += 8;
+        }
+        while at < end {
+            put(words.add(at), 0);
+            at += 1;
+        }
+    }
+    near::forget(near);
+    put(since, 0);
+    // In this order for whoever takes it next, on whatever processor.
+    kernel::swap(owner, NOBODY, 0);
 }
 
 /// The running task's pending exec; null if it has none.

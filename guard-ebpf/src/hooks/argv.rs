@@ -118,7 +118,7 @@ pub(crate) fn expect(subject: Subject, bprm: Ptr) -> i32 {
             return 0;
         }
     }
-    returned(shown::foresee(subject.task, bprm, pending, subject.domain, subject.session))
+    returned(shown::foresee(scratch, bprm, pending, subject.domain, subject.session))
 }
 
 /// Keeps the states that the automata ended in, with argc as it is at this level.
@@ -168,7 +168,8 @@ pub(crate) fn bprm_committed_creds(ctx: LsmContext) -> i32 {
         if levels != 0 || granted != 0 {
             // What decided on the path decides on argv too, even if another thread was moved in between.
             let domain = if levels == 0 { subject.domain } else { domain as u32 };
-            refused = judge_argv(Subject { domain, ..subject }, bprm, pending, levels != 0) != 0;
+            let subject = Subject { domain, ..subject };
+            refused = judge_argv(subject, bprm, (scratch, pending), levels != 0) != 0;
         }
     }
     let domain = if refused { 0 } else { confine::deliver(scratch, subject.domain) };
@@ -198,12 +199,13 @@ struct Context {
 }
 
 #[inline(always)]
-fn judge_argv(subject: Subject, bprm: Ptr, pending: *mut Pending, asked: bool) -> i64 {
-    let scratch = object::scratch(subject.task);
+fn judge_argv(
+    subject: Subject,
+    bprm: Ptr,
+    (scratch, pending): (*mut Scratch, *mut Pending),
+    asked: bool,
+) -> i64 {
     let Some(arena) = Arena::live() else { return 1 };
-    if scratch.is_null() {
-        return 1;
-    }
     let at = Place::of_file(follow(bprm, at!(BPRM_FILE)));
     let end = {
         at.aim(scratch);

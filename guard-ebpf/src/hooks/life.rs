@@ -165,24 +165,31 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let task: Ptr = ctx.arg(0);
     hold::daemon_ends(task);
     let leader = subject::leader(task);
-    if !subject::has_storage(task) && !subject::has_storage(leader) {
-        return 0;
+    if subject::has_storage(task) || subject::has_storage(leader) {
+        storage::give_back(task);
+        ends(task, leader);
     }
-    storage::give_back(task);
+    // Whoever makes cgroups has needed room too.
+    storage::leave(task);
+    0
+}
+
+/// Tells of a process whose last thread goes.
+#[inline(always)]
+fn ends(task: Ptr, leader: Ptr) {
     // Not the last thread. Two that go together may both be the last; the reader of the events knows.
     if load::<u32, _, _>(follow(kernel::loose(task), at!(TASK_SIGNAL)), at!(SIGNAL_LIVE)) != 0 {
-        return 0;
+        return;
     }
     confine::ends(task);
     let mut label = MaybeUninit::uninit();
     let label = subject::no_label(&mut label);
     if !subject::own_of_current(task, label) && !subject::own_label(leader, label) {
-        return 0;
+        return;
     }
     if counts(label) {
         let parent = subject::parent(task);
         let status = u64::from(load::<u32, _, _>(task, at!(TASK_EXIT_CODE)));
         emit::emit_process(EventKind::Exit, Op::None, label, Process { task, parent }, status);
     }
-    0
 }

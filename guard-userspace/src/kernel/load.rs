@@ -383,8 +383,10 @@ fn loader(facts: &Facts) -> EbpfLoader<'_> {
     for (name, value) in &facts.words {
         loader.override_global(name, value, true);
     }
-    if facts.get(Fact::STORAGE_BUSY) != Some(1) {
-        // No spare is ever needed there, and each is set aside beforehand.
+    // What is never needed is not set aside either: spares here, berths there.
+    if facts.get(Fact::STORAGE_BUSY) == Some(1) {
+        loader.map_max_entries("BERTHS", 1);
+    } else {
         loader.map_max_entries("SPARE_SCRATCH", 1).map_max_entries("SPARE_EXECS", 1);
     }
     loader

@@ -3,12 +3,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use guard_common::limits;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -25,6 +29,8 @@ pub(super) const TESTS: &[Test] = &[
     Test::new("a rename storm makes no path that never was", rename_storm).within(200),
     Test::new("a link that is swapped all the time never opens what is forbidden", swapped_link).within(200),
     Test::new("a crowd of short-lived children is inside to the last", crowd).within(200),
+    Test::new("more tasks than lie ready for decide alike, and leave what they had", many_at_once)
+        .within(200),
     Test::new("a process that is moved in the middle of its work is inside from then on", moved_at_work)
         .within(200),
 ];
@@ -109,7 +115,7 @@ fn rename_storm() -> Result<()> {
     }
     fs::write(&left, "x")?;
     let file: OwnedFd = open(&left, libc::O_PATH)?;
-    let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    let again = format!("/proc/self/fd/{}", file.as_raw_fd());
     let storm = || {
         let (left, right) = (left.clone(), right.clone());
         Worker::start(None, move || {
@@ -184,6 +190,74 @@ fn crowd() -> Result<()> {
     Ok(())
 }
 
+/// Each task finds its scratch space where only some of them can have it, see `storage` of the programs; twice, so that
+/// the second ones find what the first ones left.
+fn many_at_once() -> Result<()> {
+    const TASKS: usize = limits::BERTHS as usize + 200;
+    let stage = Stage::set()?;
+    let (shut, open) = (At::fresh(Kind::Shut, Who::Root)?, At::fresh(Kind::Open, Who::Root)?);
+    let cgroup = stage.cgroup("box")?;
+    for _ in 0..2 {
+        let end = inside(cgroup.path(), Who::Root, || {
+            let (all, wrong) = (Barrier::new(TASKS), AtomicUsize::new(0));
+            let task = || {
+                for _ in 0..2 {
+                    let refused = fs::write(shut.file(), "after\n").is_err();
+                    let allowed = File::open(open.file()).is_ok();
+                    wrong.fetch_add(usize::from(!refused || !allowed), Ordering::Relaxed);
+                    // Nobody goes before all have been here.
+                    all.wait();
+                }
+            };
+            thread::scope(|scope| {
+                let small = || thread::Builder::new().stack_size(1 << 16);
+                (0..TASKS).try_for_each(|_| small().spawn_scoped(scope, task).map(drop))
+            })?;
+            if wrong.into_inner() == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EBADE)) }
+        })?;
+        ensure!(end == End::Did, "of {TASKS} tasks some came out wrong: {end:?}");
+    }
+    let taken = berths_taken()?;
+    ensure!(taken < 50, "{taken} places are taken with nobody there");
+    Ok(())
+}
+
+/// How many of the places in the programs' own map somebody has. It is not pinned.
+fn berths_taken() -> Result<usize> {
+    const LOOKUP: i32 = 1;
+    const NEXT_ID: i32 = 12;
+    const OPEN_ID: i32 = 14;
+    const FACTS: i32 = 15;
+    let bpf = |command: i32, words: &[u64]| -> io::Result<u64> {
+        let mut bytes = sys::words(words);
+        let size = bytes.len();
+        sys::call(libc::SYS_bpf, &mut [command.into(), bytes.as_mut_slice().into(), size.into()])?;
+        Ok(bytes.first_chunk().map_or(0, |first| u64::from_ne_bytes(*first)))
+    };
+    let number = |map: &OwnedFd| u64::from(map.as_raw_fd().cast_unsigned());
+    let (mut id, mut found) = (0, None);
+    // The id to look behind, and the next one in the word's upper half.
+    while let Ok(next) = bpf(NEXT_ID, &[id]) {
+        id = next >> 32;
+        let mut bytes = sys::words(&[id]);
+        let mut arguments = [OPEN_ID.into(), bytes.as_mut_slice().into(), 8.into()];
+        let map = sys::call_fd(libc::SYS_bpf, &mut arguments)?;
+        let mut facts = [0u64; 11];
+        bpf(FACTS, &[number(&map) | 88 << 32, facts.as_mut_ptr() as u64])?;
+        if facts[3].to_ne_bytes().starts_with(b"BERTHS\0") {
+            found = Some((map, (facts[1] >> 32) as usize, facts[2] as u32));
+        }
+    }
+    let (map, size, berths) = found.context("the programs have no such map")?;
+    let mut taken = 0;
+    for at in 0..berths {
+        let mut berth = vec![0u64; size.div_ceil(8)];
+        bpf(LOOKUP, &[number(&map), &raw const at as u64, berth.as_mut_ptr() as u64, 0])?;
+        taken += usize::from(std::hint::black_box(&berth)[0] != 0);
+    }
+    Ok(taken)
+}
+
 /// It is moved by another process, at no moment of its choosing; from the moment the move is done, nothing works.
 fn moved_at_work() -> Result<()> {
     let stage = Stage::set()?;
@@ -204,7 +278,7 @@ fn moved_at_work() -> Result<()> {
                 }
             }
         })?;
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
         let moved = enter(cgroup.path(), child).and_then(|()| Ok(fs::write(&flag, "")?));
         if moved.is_err() {
             let _ = kill(child, Signal::SIGKILL);

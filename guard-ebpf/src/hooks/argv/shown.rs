@@ -28,13 +28,18 @@ pub(super) fn deeper(scratch: *mut object::Scratch) {
 /// Asks the rules about argv as the caller shows it, while the exec can still fail or wait. What the new image gets
 /// is asked about again: another thread may change the words in between.
 #[inline(never)]
-pub(super) fn foresee(task: Ptr, bprm: Ptr, pending: *mut Pending, domain: u32, session: u64) -> i64 {
-    let scratch = object::scratch(task);
+pub(super) fn foresee(
+    scratch: *mut object::Scratch,
+    bprm: Ptr,
+    pending: *mut Pending,
+    domain: u32,
+    session: u64,
+) -> i64 {
     let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
     if scratch.is_null() || pending.is_null() {
         return -i64::from(EPERM);
     }
-    if !read_callers(task, bprm, pending) {
+    if !read_callers(kernel::current(), bprm, pending) {
         // Then only the new image can tell.
         return 0;
     }
