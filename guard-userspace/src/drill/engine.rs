@@ -47,7 +47,7 @@ pub struct Options {
 }
 
 /// A process that has not ended by then never will.
-const LIMIT: Duration = Duration::from_secs(4);
+const LIMIT: Duration = Duration::from_secs(15);
 /// The same where everything is slow on purpose.
 const LIMIT_IN_CHAOS: Duration = Duration::from_secs(20);
 /// How often, and after how long, a control that ran into a shortage made on purpose is tried again.

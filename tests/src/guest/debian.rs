@@ -27,9 +27,9 @@ pub(super) const TESTS: &[Test] = &[
         drill::by_the_timer,
     )
     .within(240),
-    Test::new("the whole drill is green, and metrics tell of it and of gateways", drill::whole).within(600),
+    Test::new("the whole drill is green, and metrics tell of it and of gateways", drill::whole).within(1000),
     Test::new("an upgrade under load leaves no gap", upgrade::without_a_gap).within(240),
-    Test::new("a hundred policies and a thousand tasks fit into 40 MiB", load::stays_small).within(300),
+    Test::new("a hundred policies and a thousand tasks fit into 40 MiB", load::stays_small).within(600),
     Test::new("the docs' commands work: operations, to the end", operations).within(240),
 ];
 

@@ -192,7 +192,7 @@ fn debian(series: &Series, programs: &Programs, only: &[String]) -> Result<Vec<L
     let root = Root::get(&[])?;
     // guard itself comes from its package: the other one is for what follows when that is removed.
     let guest = Guest::new(series.name)?.file(&programs.tests, TESTS_AT).file(&programs.guard, "/root/guard");
-    let guest = guest.debian(root).timeout(Duration::from_secs(1200)).memory(2048);
+    let guest = guest.debian(root).timeout(Duration::from_secs(2400)).memory(2048);
     run_in(DEBIAN, &with_packages(guest, &programs.guard)?, only)
 }
 
