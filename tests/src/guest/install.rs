@@ -1,28 +1,29 @@
 //! Coming, changing and going: no moment without a whole policy, and a status that knows.
 
+mod ends;
+mod gone;
+mod load;
+
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use guard_common::table::AT_GENERATION;
 use guard_userspace::control::{Client, Greeting, Request};
 use guard_userspace::kernel::{Arenas, Kernel, Pins};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
 
 use super::Test;
-use super::agent::{End, REFUSED, Who, enter, inside};
+use super::agent::{REFUSED, Who, enter, inside};
 use super::ground::{At, Kind};
 use super::runner::thorough;
-use super::stage::{Cgroup, LOG, PINS, POLICIES, RUN, STATE, Stage, end_daemon, generation, log_end, status};
+use super::stage::{Cgroup, PINS, POLICIES, RUN, Stage, end_daemon, generation, status};
 use super::sys;
+use load::Load;
 
 pub(super) const TESTS: &[Test] = &[
     test("status says what the kernel holds", says),
@@ -35,9 +36,9 @@ pub(super) const TESTS: &[Test] = &[
     test("guard does not start inside a domain", inside_a_domain),
     test("a second daemon does not start on what another one keeps", second),
     test("a killed daemon leaves everything deciding and the next one takes over without a gap", killed),
-    test("status knows when a hook is gone, and a new daemon mends it", hook_gone).within(600),
-    test("a daemon that finds no room for its log enforces, and writes when there is", full_disk),
-    test("a daemon that is told to detach leaves nothing behind", detached).within(600),
+    test("status knows when a hook is gone, and a new daemon mends it", gone::hook_gone).within(600),
+    test("a daemon that finds no room for its log enforces, and writes when there is", ends::full_disk),
+    test("a daemon that is told to detach leaves nothing behind", ends::detached).within(600),
 ];
 
 const fn test(name: &'static str, run: fn() -> Result<()>) -> Test {
@@ -71,57 +72,6 @@ fn says() -> Result<()> {
     fs::write(&remembered, text)?;
     ensure!(without["generation"] == status["generation"], "{without}");
     Ok(())
-}
-
-/// A process inside that does what is forbidden and what is allowed, again and again, and ends with a bit for each
-/// that came out wrong.
-struct Load {
-    child: Pid,
-    stop: PathBuf,
-}
-
-impl Load {
-    fn start(stage: &Stage, cgroup: &Path) -> Result<Self> {
-        Self::with_pauses(stage, cgroup, Duration::from_micros(500))
-    }
-
-    fn with_pauses(stage: &Stage, cgroup: &Path, pause: Duration) -> Result<Self> {
-        let (shut, open) = (At::fresh(Kind::Shut, Who::Root)?, At::fresh(Kind::Open, Who::Root)?);
-        let _ = stage;
-        let stop = open.at_work("stop");
-        let (wait, go) = nix::unistd::pipe()?;
-        let Some(child) = sys::split()? else {
-            drop(go);
-            sys::end_with(|| {
-                let _ = fs::File::from(wait).read(&mut [0]);
-                let (mut rounds, mut wrong) = (0u32, 0);
-                while !open.at_work("stop").exists() {
-                    wrong |= i32::from(fs::write(shut.file(), "after\n").is_ok());
-                    wrong |= i32::from(fs::remove_file(shut.on("full/inner")).is_ok()) << 1;
-                    wrong |= i32::from(fs::write(open.file(), "after\n").is_err()) << 2;
-                    rounds += 1;
-                    // Each refusal is a record, and the guest's disk is its memory.
-                    std::thread::sleep(pause);
-                }
-                if rounds < 50 { 120 } else { wrong }
-            })
-        };
-        drop(wait);
-        enter(cgroup, child)?;
-        drop(go);
-        Ok(Self { child, stop })
-    }
-
-    fn end(self) -> Result<()> {
-        fs::write(&self.stop, "")?;
-        let end = waitpid(self.child, None)?;
-        ensure!(
-            end == WaitStatus::Exited(self.child, 0),
-            "the load ended with {end:?}; counters: {}",
-            status()["counters"]
-        );
-        Ok(())
-    }
 }
 
 fn flips() -> Result<()> {
@@ -365,158 +315,4 @@ fn killed() -> Result<()> {
     Stage::start()?;
     ensure!(links()? == before, "the next daemon did not take over what was there");
     load.end()
-}
-
-fn hook_gone() -> Result<()> {
-    let stage = Stage::set()?;
-    let cgroup = stage.cgroup("box")?;
-    let try_it = || -> Result<End> {
-        let at = At::fresh(Kind::Shut, Who::Root)?;
-        inside(cgroup.path(), Who::Root, || fs::create_dir(at.on("made")))
-    };
-    ensure!(try_it()? == REFUSED, "mkdir is not refused to begin with");
-    let (link, _) = links()?
-        .into_iter()
-        .find(|(link, _)| link.ends_with("path_mkdir"))
-        .context("no link of path_mkdir")?;
-    fs::remove_file(&link)?;
-    // The hook is really gone.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while try_it()? != End::Did {
-        ensure!(Instant::now() < deadline, "the hook is still there without its pin");
-    }
-    let output = Command::new("guard").args(["status", "--run", RUN, "--pins", PINS]).output()?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.code() == Some(1), "status ended with {}", output.status);
-    ensure!(said.contains("path_mkdir") && !said.starts_with("enforcing"), "status says {said}");
-    end_daemon(stage.daemon, Signal::SIGTERM)?;
-    // What the other hooks refuse they go on refusing while the set is made whole.
-    let load = Load::start(&stage, cgroup.path())?;
-    let changes = pinned("CHANGES")?;
-    Stage::start().context("start a daemon to mend it")?;
-    load.end()?;
-    // What running programs have written is not written over with what the object begins with.
-    for word in ["MOVED", "CLOSED", "FOREIGN"] {
-        ensure!(pinned(word)? == 1, "{word} says that nothing has happened");
-    }
-    ensure!(pinned("CHANGES")? > changes, "policies are said to have changed as often as before");
-    ensure!(try_it()? == REFUSED, "mkdir is not refused after the daemon was restarted");
-    let sets = fs::read_dir(Path::new(PINS).join("links"))?.count();
-    ensure!(sets == 1, "{sets} sets of links are pinned");
-    Ok(())
-}
-
-/// The first word of a pinned array.
-fn pinned(name: &str) -> Result<u64> {
-    const LOOKUP: i32 = 1;
-    const OPEN: i32 = 7;
-    let path = sys::c(Path::new(PINS).join("maps").join(name));
-    let mut attributes = [0u64; 16];
-    attributes[0] = path.as_ptr() as u64;
-    let mut bytes = sys::words(&attributes);
-    let mut arguments = [OPEN.into(), bytes.as_mut_slice().into(), 128usize.into()];
-    let map = sys::call_fd(libc::SYS_bpf, &mut arguments).with_context(|| format!("open the pin {name}"))?;
-    let (key, mut value) = (0u32, [0u64; 1024]);
-    attributes = [0; 16];
-    attributes[0] = u64::from(map.as_raw_fd().cast_unsigned());
-    attributes[1] = (&raw const key) as u64;
-    attributes[2] = (&raw mut value) as u64;
-    let mut bytes = sys::words(&attributes);
-    let mut arguments = [LOOKUP.into(), bytes.as_mut_slice().into(), 128usize.into()];
-    sys::call(libc::SYS_bpf, &mut arguments).with_context(|| format!("read {name}"))?;
-    Ok(std::hint::black_box(value)[0])
-}
-
-/// The log has no room when the daemon starts: it enforces, says so, and writes again once there is.
-fn full_disk() -> Result<()> {
-    let stage = Stage::set()?;
-    end_daemon(stage.daemon, Signal::SIGTERM)?;
-    mount(Some("small"), STATE, Some("tmpfs"), MsFlags::empty(), Some("size=512k,mode=700"))?;
-    let stage = Stage::start().context("on an empty disk")?;
-    end_daemon(stage.daemon, Signal::SIGTERM)?;
-    let filler = Path::new(STATE).join("filler");
-    let full = fs::write(&filler, vec![0; 1 << 20]);
-    ensure!(full.is_err_and(|error| error.raw_os_error() == Some(libc::ENOSPC)), "the disk is not full");
-    let stage = Stage::start().context("on a full disk")?;
-    let cgroup = stage.cgroup("box")?;
-    let (shut, open) = (At::fresh(Kind::Shut, Who::Root)?, At::fresh(Kind::Open, Who::Root)?);
-    let forbidden = inside(cgroup.path(), Who::Root, || fs::write(shut.file(), "after\n"))?;
-    let allowed = inside(cgroup.path(), Who::Root, || fs::write(open.file(), "after\n"))?;
-    ensure!(forbidden == REFUSED && allowed == End::Did, "{forbidden:?}, {allowed:?}");
-    let wait_for = |unwritten: bool| -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while status().to_string().contains("no room left") != unwritten {
-            ensure!(Instant::now() < deadline, "unwritten is not {unwritten}: {}", status());
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Ok(())
-    };
-    wait_for(true)?;
-    fs::remove_file(&filler)?;
-    wait_for(false)?;
-    end_daemon(stage.daemon, Signal::SIGTERM)?;
-    umount2(STATE, MntFlags::MNT_DETACH)?;
-    Stage::start().map(drop)
-}
-
-/// Whether a process has a handler for SIGTERM.
-fn hears(process: u32) -> bool {
-    let facts = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let caught = facts.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-    caught
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask >> (libc::SIGTERM - 1) & 1 != 0)
-}
-
-fn detached() -> Result<()> {
-    let stage = Stage::set()?;
-    end_daemon(stage.daemon, Signal::SIGTERM)?;
-    ensure!(status()["enforcing"] == true, "an ended daemon ends nothing: {}", status());
-    let mut child = Command::new("guard")
-        .args(["daemon", "--detach", "--policies", POLICIES, "--run", RUN, "--state", STATE, "--pins", PINS])
-        .stdin(Stdio::null())
-        .stderr(fs::File::options().append(true).open(LOG)?)
-        .spawn()?;
-    // As soon as it hears at all, long before it is up: it comes up, and then does what it was told.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !hears(child.id()) {
-        ensure!(Instant::now() < deadline && child.try_wait()?.is_none(), "the daemon hears nothing");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
-    ensure!(child.wait()?.success(), "the daemon did not end well: {}", log_end());
-    ensure!(!Path::new(PINS).exists(), "something is still pinned");
-    let at = At::fresh(Kind::Shut, Who::Root)?;
-    // The kernel takes the programs away one after the other, when it has time.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let cgroup = stage.cgroup("box")?;
-        let end = inside(cgroup.path(), Who::Root, || fs::write(at.file(), "after\n"))?;
-        if end == End::Did {
-            break;
-        }
-        ensure!(Instant::now() < deadline, "long after detaching an attempt ended with {end:?}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    starts_with_the_last_good_policies(&at)
-}
-
-/// As after a boot: nothing is pinned, and somebody has left a policy with an error in the directory.
-fn starts_with_the_last_good_policies(at: &At) -> Result<()> {
-    let file = Path::new(POLICIES).join("broken.yaml");
-    fs::write(&file, "version: 1\npolicy: [")?;
-    // What an editor leaves while it has a file open is no policy.
-    let lock = Path::new(POLICIES).join(".#box.yaml");
-    symlink("somebody@somewhere.1", &lock)?;
-    let started = Stage::start();
-    fs::remove_file(&file)?;
-    let stage = started?;
-    let (said, cgroup) = (status(), stage.cgroup("box")?);
-    ensure!(said["reasons"].to_string().contains("broken.yaml"), "{}", said["reasons"]);
-    let end = inside(cgroup.path(), Who::Root, || fs::write(at.file(), "after\n"))?;
-    ensure!(end == REFUSED, "by the last good policies an attempt ended with {end:?}");
-    fs::remove_file(&lock)?;
-    stage.reload()?;
-    ensure!(status()["reasons"] == serde_json::json!([]), "{}", status()["reasons"]);
-    Ok(())
 }
