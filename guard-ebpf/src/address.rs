@@ -339,10 +339,10 @@ pub(crate) fn pending(sk: Ptr) -> u16 {
     kernel::peek::<1>(sk as u64 + off!(UDP_PENDING))[0] as u16
 }
 
-/// The cgroup that a socket was made in.
+/// The cgroup that a socket was made in. By a socket that is cast, see [`kernel::loose`]; on the quick way it is not.
 #[inline(always)]
 pub(crate) fn cgroup(sk: Ptr) -> Ptr {
-    follow(sk, at!(SOCK_CGROUP))
+    follow(kernel::cast(sk as u64, off!(SOCKET_TYPE)), at!(SOCK_CGROUP))
 }
 
 /// The abstract name of a unix socket, spelt with `@` for the NUL; false if it has none.

@@ -31,7 +31,7 @@ pub(crate) fn is_launcher(inode: Ptr) -> bool {
     if inode.is_null() {
         return false;
     }
-    let sb = follow(inode, at!(INODE_SB));
+    let sb = crate::object::file_system(inode);
     let key = if is_sealed(inode, sb) {
         InodeKey { ino: load(inode, at!(INODE_SIZE)), dev: InodeKey::COPY, _pad: 0 }
     } else {

@@ -173,6 +173,12 @@ impl Place {
     }
 }
 
+/// The file system that an inode is of. By an inode that is cast, see [`kernel::loose`].
+#[inline(always)]
+pub(crate) fn file_system(inode: Ptr) -> Ptr {
+    follow(kernel::cast(inode as u64, off!(INODE_TYPE)), at!(INODE_SB))
+}
+
 /// The running task's scratch space; null if there is no memory.
 #[inline(always)]
 pub(crate) fn scratch(task: Ptr) -> *mut Scratch {

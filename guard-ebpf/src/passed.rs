@@ -9,9 +9,9 @@ use guard_common::decide::Decision;
 use guard_common::table::{self, Words};
 
 use crate::judge::Arena;
-use crate::kernel::{Ptr, at, follow, get, load, put};
+use crate::kernel::{Ptr, at, get, load, put};
 use crate::maps::PASSED;
-use crate::object::Scratch;
+use crate::object::{self, Scratch};
 use crate::subject::Subject;
 
 /// The last operation that was paid for.
@@ -114,7 +114,7 @@ fn key(subject: Subject, action: Action, inode: Ptr) -> Passed {
     Passed {
         session: subject.session,
         ino: load(inode, at!(INODE_INO)),
-        dev: load(follow(inode, at!(INODE_SB)), at!(SB_DEV)),
+        dev: load(object::file_system(inode), at!(SB_DEV)),
         domain: subject.domain,
         action: action as u64,
     }

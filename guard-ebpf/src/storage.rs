@@ -37,16 +37,16 @@ pub(crate) fn peek_label(task: Ptr, label: &mut Label) -> u64 {
     1
 }
 
-/// The words of the running task's label from where the kernel keeps what it has looked up, if it has lately and is one
+/// The words of the running task's label, whose storage this is, from where the kernel keeps what it has looked up, if it has lately and is one
 /// that can cast: a third of what its helper takes. Of no other task, whose storage could go meanwhile.
 #[inline(always)]
-pub(crate) fn cached_label(task: Ptr) -> Option<[u64; 2]> {
+pub(crate) fn cached_label(storage: u64) -> Option<[u64; 2]> {
     // Where it is known, so is the rest, see `offsets::CACHE_NEEDS`.
     if off!(LOCAL_STORAGE_CACHE) == ABSENT {
         return None;
     }
     let place: u16 = load(LABELS.as_ptr().cast(), at!(STORAGE_MAP_PLACE));
-    let cache = load::<u64, _, _>(task, at!(TASK_BPF_STORAGE)) + off!(LOCAL_STORAGE_CACHE);
+    let cache = storage + off!(LOCAL_STORAGE_CACHE);
     let [value] = kernel::peek(cache + 8 * u64::from(place));
     let [map] = kernel::peek(value + off!(STORAGE_DATA_MAP));
     let label = kernel::peek(value + off!(STORAGE_DATA_BYTES));
@@ -175,8 +175,9 @@ fn scratch_elsewhere(task: Ptr, berth: *mut Berth) -> *mut Scratch {
                 // An interrupt's call has taken it meanwhile.
                 return scratch_of(berth);
             }
-            // Of one that had this address and did not leave: it is nobody's, whatever time this task takes over.
+            // Of one that had this address and did not leave.
             put(owner, NOBODY);
+            clear(berth);
         }
         let (before, taken) = kernel::swap(owner, 0, own_address());
         if taken {
@@ -191,8 +192,8 @@ fn scratch_elsewhere(task: Ptr, berth: *mut Berth) -> *mut Scratch {
     room(&SCRATCH, task, true)
 }
 
-/// A task that goes clears its berth, so that whoever is next finds it as new, and leaves it. One that is not left,
-/// because the kernel passed this program over, stays nobody's: whoever gets the task's address was born later.
+/// A task that goes leaves its berth. One that is not left, because the kernel passed this program over, is left by whoever
+/// gets the task's address, and was born later.
 #[inline(always)]
 pub(crate) fn leave(task: Ptr) {
     if off!(STORAGE_BUSY) != 0 {
@@ -202,13 +203,25 @@ pub(crate) fn leave(task: Ptr) {
     if berth.is_null() || !is_owned(berth, task) {
         return;
     }
-    // SAFETY: not null, a map value.
+    // What comes in between does not write in what is cleared.
+    // SAFETY: not null, a map value; `&raw` makes no reference.
+    put(unsafe { &raw mut (*berth).owner }, NOBODY);
+    clear(berth);
+}
+
+/// Clears a berth that is nobody's, so that whoever is next finds it as new, and lets it be had.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(export_name = "clear_berth")]
+#[inline(never)]
+extern "C" fn clear(berth: *mut Berth) -> u64 {
+    if berth.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, a map value; `&raw` makes no reference.
     let (words, near, owner, since) = unsafe {
         let words = scratch_of(berth).cast::<u64>();
         (words, &raw mut (*berth).near, &raw mut (*berth).owner, &raw mut (*berth).born)
     };
-    // What comes in between does not write in what is cleared.
-    put(owner, NOBODY);
     let (mut at, end) = (BYTES / 8, size_of::<Scratch>() / 8);
     // SAFETY: inside the scratch space.
     unsafe {
@@ -233,6 +246,7 @@ pub(crate) fn leave(task: Ptr) {
     put(since, 0);
     // In this order for whoever takes it next, on whatever processor.
     kernel::swap(owner, NOBODY, 0);
+    0
 }
 
 /// The running task's pending exec; null if it has none.

@@ -56,11 +56,12 @@ pub(crate) fn within() -> Option<Subject> {
 #[inline(always)]
 fn identify(task: Ptr, loads: Ptr, leader: impl FnOnce() -> Ptr) -> Option<Subject> {
     let mut label = MaybeUninit::uninit();
-    let label = if has_storage(loads) && copy_own(task, loads, &mut label) {
+    let storage: u64 = load(loads, at!(TASK_BPF_STORAGE));
+    let label = if storage != 0 && copy_own(task, storage, &mut label) {
         // SAFETY: copied whole.
         unsafe { label.assume_init_mut() }
     } else {
-        let busy = off!(STORAGE_BUSY) != 0 && has_storage(loads);
+        let busy = off!(STORAGE_BUSY) != 0 && storage != 0;
         if !busy && !may_be_inside_by_others(task, leader()) {
             return None;
         }
@@ -73,8 +74,8 @@ fn identify(task: Ptr, loads: Ptr, leader: impl FnOnce() -> Ptr) -> Option<Subje
 
 /// Copies the running task's own label, if it has one that can be looked into.
 #[inline(always)]
-fn copy_own(task: Ptr, loads: Ptr, label: &mut MaybeUninit<Label>) -> bool {
-    if copy_cached(loads, label.as_mut_ptr()) {
+fn copy_own(task: Ptr, storage: u64, label: &mut MaybeUninit<Label>) -> bool {
+    if copy_cached(storage, label.as_mut_ptr()) {
         return true;
     }
     let own = label_of(task);
@@ -88,8 +89,8 @@ fn copy_own(task: Ptr, loads: Ptr, label: &mut MaybeUninit<Label>) -> bool {
 
 /// Copies it from where the kernel keeps what it has looked up lately, if it is there.
 #[inline(always)]
-fn copy_cached(loads: Ptr, label: *mut Label) -> bool {
-    let Some([first, second]) = storage::cached_label(loads) else { return false };
+fn copy_cached(storage: u64, label: *mut Label) -> bool {
+    let Some([first, second]) = storage::cached_label(storage) else { return false };
     kernel::put(label.cast::<u64>(), first);
     // SAFETY: two words are all of a label, see `no_label`.
     unsafe { kernel::put(label.cast::<u64>().add(1), second) };
@@ -99,7 +100,7 @@ fn copy_cached(loads: Ptr, label: *mut Label) -> bool {
 /// The running task's own label, by value; false if it has none.
 #[inline(always)]
 pub(crate) fn own_of_current(task: Ptr, label: &mut Label) -> bool {
-    copy_cached(kernel::loose(task), label) || own_label(task, label)
+    copy_cached(load(kernel::loose(task), at!(TASK_BPF_STORAGE)), label) || own_label(task, label)
 }
 
 /// Is the running task outside every domain? No false yes. A hook that asks this first, and does the rest in a function

@@ -195,6 +195,9 @@ macro_rules! table {
             /// The types of a name and of a place.
             DENTRY_TYPE,
             PATH_TYPE,
+            /// The types of an open file's inode and of a socket.
+            INODE_TYPE,
+            SOCKET_TYPE,
             /// The type of something that is four numbers and nothing else.
             WORDS_TYPE,
         }

@@ -6,7 +6,7 @@ use guard_common::abi::{Action, BoundaryItem, Op};
 
 use crate::hooks::{NO_HOLD, OPENS, PAID_FOR, boundary, place, question, returned};
 use crate::kernel::{self, Ptr, at, follow, load, off};
-use crate::object::Place;
+use crate::object::{self, Place};
 use crate::passed;
 use crate::subject::{self, Subject};
 use crate::walk;
@@ -41,13 +41,13 @@ fn opens(file: Ptr) -> i32 {
     let Some(subject) = subject::within() else { return 0 };
     let mode: u32 = load(file, at!(FILE_MODE));
     let flags: u32 = load(file, at!(FILE_FLAGS));
-    if flags & FMODE_EXEC != 0 && is_program(file, flags) || is_backing(subject, file) {
+    let inode = follow(file, at!(FILE_INODE));
+    if flags & FMODE_EXEC != 0 && is_program(inode, flags) || is_backing(subject, file) {
         return 0;
     }
     // A terminal can be set, stopped and typed from through a descriptor for reading.
-    let writes =
-        mode & FMODE_WRITE != 0 || flags & O_TRUNC != 0 || is_terminal(follow(file, at!(FILE_INODE)));
-    let refused = device(subject, follow(file, at!(FILE_INODE)));
+    let writes = mode & FMODE_WRITE != 0 || flags & O_TRUNC != 0 || is_terminal(inode);
+    let refused = device(subject, inode);
     if refused != 0 {
         return refused;
     }
@@ -56,7 +56,7 @@ fn opens(file: Ptr) -> i32 {
     let more = if mode & FMODE_CREATED == 0 { OPENS } else { OPENS | NO_HOLD };
     let answer = question(subject, action, Op::Open, Place::of_file(file), more);
     if answer == PAID_FOR {
-        passed::opened(subject, action, follow(file, at!(FILE_INODE)));
+        passed::opened(subject, action, inode);
         return 0;
     }
     returned(answer)
@@ -64,8 +64,7 @@ fn opens(file: Ptr) -> i32 {
 
 /// Is this a file such as exec opens?
 #[inline(always)]
-fn is_program(file: Ptr, flags: u32) -> bool {
-    let inode = follow(file, at!(FILE_INODE));
+fn is_program(inode: Ptr, flags: u32) -> bool {
     flags & O_ACCMODE == 0
         && load::<u16, _, _>(inode, at!(INODE_MODE)) & S_IFMT == S_IFREG
         && !is_queue(inode)
@@ -77,7 +76,7 @@ pub(super) const MQUEUE_MAGIC: u64 = 0x1980_0202;
 /// Does this lie on the file system of POSIX message queues?
 #[inline(always)]
 pub(super) fn is_queue(inode: Ptr) -> bool {
-    load::<u64, _, _>(follow(inode, at!(INODE_SB)), at!(SB_MAGIC)) == MQUEUE_MAGIC
+    load::<u64, _, _>(object::file_system(inode), at!(SB_MAGIC)) == MQUEUE_MAGIC
 }
 
 /// Is this the file below a stacked file system's file? The upper one has been decided. The kernel opens it
@@ -137,17 +136,17 @@ fn harmless(rdev: u32) -> bool {
 pub(crate) fn file_receive(ctx: LsmContext) -> i32 {
     let Some(subject) = subject::inside_seldom() else { return 0 };
     let file: Ptr = ctx.arg(0);
-    if load::<u16, _, _>(follow(file, at!(FILE_INODE)), at!(INODE_MODE)) & S_IFMT == S_IFSOCK {
+    let inode = follow(file, at!(FILE_INODE));
+    if load::<u16, _, _>(inode, at!(INODE_MODE)) & S_IFMT == S_IFSOCK {
         return super::unix::received(subject, file);
     }
-    let writes = load::<u32, _, _>(file, at!(FILE_MODE)) & FMODE_WRITE != 0
-        || is_terminal(follow(file, at!(FILE_INODE)));
-    let refused = device(subject, follow(file, at!(FILE_INODE)));
+    let writes = load::<u32, _, _>(file, at!(FILE_MODE)) & FMODE_WRITE != 0 || is_terminal(inode);
+    let refused = device(subject, inode);
     if refused != 0 {
         return refused;
     }
     let action = if writes { Action::Write } else { Action::Read };
-    if passed::is_open(subject, action, follow(file, at!(FILE_INODE))) {
+    if passed::is_open(subject, action, inode) {
         return 0;
     }
     place(subject, action, Op::Receive, Place::of_file(file))

@@ -50,8 +50,8 @@ pub(crate) fn file_mprotect(ctx: LsmContext) -> i32 {
     if prot & PROT_EXEC == 0 {
         return 0;
     }
-    let Some(subject) = subject::inside_seldom() else { return 0 };
     let file = follow(vma, at!(VMA_FILE));
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     if file.is_null() || load::<u64, _, _>(vma, at!(VMA_FLAGS)) & VM_EXEC != 0 || is_image(subject.task, file)
     {
         return 0;

@@ -178,6 +178,7 @@ fn by_dentry(subject: Subject, op: Op, dentry: Ptr) -> i32 {
 
 #[inline(never)]
 fn judge_dentry(task: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
+    let dentry = kernel::cast(dentry as u64, off!(DENTRY_TYPE));
     let scratch = object::scratch(task);
     if scratch.is_null() {
         return 1;

@@ -74,8 +74,9 @@ pub(crate) fn socket_accept(ctx: LsmContext) -> i32 {
 
 #[inline(always)]
 fn local(socket: Ptr, op: Op) -> i32 {
-    let Some(subject) = subject::inside_seldom() else { return 0 };
+    // At the start, where the verifier comes by once.
     let sk = follow(socket, at!(SOCKET_SK));
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     if sk.is_null() {
         return -EPERM;
     }

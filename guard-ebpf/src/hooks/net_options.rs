@@ -24,8 +24,8 @@ pub(crate) fn socket_setsockopt(ctx: LsmContext) -> i32 {
 
 #[inline(never)]
 fn set(socket: Ptr, level: u32, option: u32) -> i32 {
-    let Some(subject) = subject::inside_seldom() else { return 0 };
     let sk = follow(socket, at!(SOCKET_SK));
+    let Some(subject) = subject::inside_seldom() else { return 0 };
     if !sk.is_null() && matches!(Kind::of(sk), Kind::Local | Kind::Kernel) {
         return 0;
     }

@@ -7,7 +7,7 @@ use guard_common::abi::Site;
 
 use super::net_control;
 use crate::address::{self, AF_INET, AF_UNIX, Key, SOCK_DGRAM, SOCK_STREAM};
-use crate::kernel::{self, Ptr, at, count, load};
+use crate::kernel::{self, Ptr, at, count, follow, load};
 use crate::maps::{CLOSED, DOWN, FOREIGN};
 use crate::packet::{self, TCP, UDP};
 use crate::subject::Subject;
@@ -43,7 +43,8 @@ fn addressed(subject: Subject, sk: Ptr, address: u64, protocol: u8) -> bool {
 /// last word of an IPv4 address's key.
 #[inline(always)]
 fn everybody_may(subject: Subject, sk: Ptr, peer: u64) -> bool {
-    let Some(known) = whose::is_known(cgroups::cgroup_id(address::cgroup(sk)), peer) else { return false };
+    let cgroup = cgroups::cgroup_id(follow(sk, at!(SOCK_CGROUP)));
+    let Some(known) = whose::is_known(cgroup, peer) else { return false };
     known.domain == subject.domain && known.session == subject.session && known.quiet && known.easy
 }
 

@@ -57,6 +57,8 @@ pub(super) fn facts(btf: &Btf) -> Result<Facts, LoadError> {
         (Fact::TASK_TYPE, "task_struct"),
         (Fact::DENTRY_TYPE, "dentry"),
         (Fact::PATH_TYPE, "path"),
+        (Fact::INODE_TYPE, "inode"),
+        (Fact::SOCKET_TYPE, "sock"),
         (Fact::WORDS_TYPE, "itimerspec64"),
     ] {
         let id = btf.structure(of).ok_or(LoadError::Member { of, member: "itself" })?;

@@ -217,8 +217,10 @@ fn many_at_once() -> Result<()> {
         })?;
         ensure!(end == End::Did, "of {TASKS} tasks some came out wrong: {end:?}");
     }
+    // On 7.x the kernel passes some ends over where they come thick and fast, and those places are left by whoever gets
+    // the task's address.
     let taken = berths_taken()?;
-    ensure!(taken < 50, "{taken} places are taken with nobody there");
+    ensure!(taken < limits::BERTHS as usize / 2, "{taken} places are taken with nobody there");
     Ok(())
 }
 
