@@ -3,6 +3,7 @@
 mod answer;
 mod decider;
 mod drills;
+mod first;
 mod gateways;
 mod glass;
 mod holds;
@@ -27,10 +28,11 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 
 use decider::Deciding;
+use first::{compile_with_drills, first_policies, refuse_governed_cgroup};
 use holds::Holds;
 
 use crate::audit::{Clock, Value};
-use crate::compile::{IdMap, Plan};
+use crate::compile::Plan;
 use crate::config::Settings;
 use crate::control::Server;
 use crate::kernel::{self, Arenas, InstallError, Kernel, LoadError, Pins, Tier};
@@ -398,55 +400,6 @@ impl Daemon {
         }
         reader.drain_whole(&self.plan)
     }
-}
-
-/// Compiles the policies together with those of a running drill, or if that fails, without: a drill is in nobody's way.
-fn compile_with_drills(
-    loaded: Loaded,
-    config: &Config,
-    ids: &IdMap,
-    generation: u64,
-) -> Result<(Loaded, Plan), DaemonError> {
-    let all = loaded.with_drills(&config.run);
-    if all.policies.len() > loaded.policies.len() {
-        match all.compile(ids, generation) {
-            Ok(plan) => return Ok((all, plan)),
-            Err(refused) => warn!(error = %chain(&refused), "the drill's policies are left out"),
-        }
-    }
-    let plan = loaded.compile(ids, generation)?;
-    Ok((loaded, plan))
-}
-
-/// The policies to begin with, and why they are not those of the directory, if they are not: where those are wrong the
-/// last good ones go on, as they do in a reload. Without any of them nothing would be enforced after a boot.
-fn first_policies(config: &Config) -> Result<(Loaded, Option<String>), DaemonError> {
-    let fit = |loaded: Loaded| {
-        refuse_governed_cgroup(&loaded.compile(&IdMap::default(), 0)?)?;
-        Ok(loaded)
-    };
-    let refused = match policies::load(&config.policies).map_err(DaemonError::from).and_then(fit) {
-        Ok(loaded) => return Ok((loaded, None)),
-        // An empty directory is somebody's wish, not a slip of the pen.
-        Err(empty @ DaemonError::Policies(PolicyError::None(_))) => return Err(empty),
-        Err(refused) => refused,
-    };
-    let Some(kept) = policies::kept(config) else { return Err(refused) };
-    let kept = fit(kept)?;
-    error!(error = %chain(&refused), "the policies are refused; the last good ones are enforced");
-    Ok((kept, Some(chain(&refused))))
-}
-
-/// A daemon inside a governed cgroup would be an agent's to stop, and could not be started again.
-fn refuse_governed_cgroup(plan: &Plan) -> Result<(), DaemonError> {
-    let own = std::fs::read_to_string("/proc/self/cgroup").map_err(doing("read the daemon's cgroup"))?;
-    let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
-    if plan.domain_of(path.as_bytes()) != 0 {
-        return Err(doing(format!(
-            "go on in {path}, which a policy governs: narrow its `applies_to`, or start guard in a cgroup of its own"
-        ))(io::Error::from(io::ErrorKind::PermissionDenied)));
-    }
-    Ok(())
 }
 
 /// An error and everything behind it, in one line.

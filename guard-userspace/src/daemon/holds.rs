@@ -1,17 +1,24 @@
 //! Held calls in the daemon's loop: they arrive with the events, wait in the queue, and are answered.
 
+mod given;
+mod looks;
+
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use guard_common::abi::{Reason, RulingKey};
-use tokio::sync::{Semaphore, mpsc};
 use tracing::{error, warn};
+
+use given::fields;
+pub(super) use given::{Given, record};
+pub(super) use looks::{Digested, Made, is_to_be_seen, unchanged};
+use looks::{Looks, is_thread};
 
 use super::decider::outcome;
 use super::{Daemon, Reader};
 use crate::approvals::{Again, Arrival, Bounds, Event, Pending, Queue, Request, facts};
-use crate::audit::{Clock, HeldCall, Value};
+use crate::audit::{Clock, HeldCall};
 use crate::control::{self, Call, Refusal};
 use crate::kernel::go_on;
 use crate::sys::Leased;
@@ -25,10 +32,6 @@ const STRAY: u64 = 2_000_000_000;
 /// How long calls wait whose policy does not say it.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Files that are read at a time, each for one digest, and those of one session: it never keeps all readers from others.
-const READERS: usize = 3;
-const READERS_OF_SESSION: usize = 2;
-
 /// How long nobody can write to a file after its call has taken its approval: by then the kernel runs it, or has started
 /// the interpreter that reads it.
 const LEASE: u64 = 2_000_000_000;
@@ -36,26 +39,11 @@ const LEASE: u64 = 2_000_000_000;
 /// So many numbers are spoken for at a time.
 const NUMBERS: u64 = 100;
 
-/// What a look at a file came to, for the call with this number and this digest.
-type Digested = (u64, u64, Made);
-
-/// Its first digest, or whether it still has it.
-#[derive(Debug)]
-pub(super) enum Made {
-    First(Result<(String, facts::FileState), String>),
-    Again(Again),
-}
-
 /// The waiting calls, and the digests that are being made for them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Holds {
     pub(super) queue: Queue,
-    done: mpsc::UnboundedSender<Digested>,
-    digests: mpsc::UnboundedReceiver<Digested>,
-    /// Few files are read at a time: the daemon's loop has to go on beside them.
-    readers: Arc<Semaphore>,
-    /// Sessions for which files are read, or wait to be.
-    turns: HashMap<u64, Weak<Semaphore>>,
+    looks: Looks,
     /// Approvals that came before the digest that they are bound to.
     early: Vec<Call>,
     /// A decider's approvals, while the files are looked at again.
@@ -76,44 +64,6 @@ struct Kept {
     _lease: Arc<Leased>,
 }
 
-/// An answer as somebody gave it.
-#[derive(Clone, Debug)]
-pub(super) struct Given {
-    pub(super) reason: Reason,
-    pub(super) note: String,
-    /// For as long, to every such call of the session.
-    pub(super) session: Option<Duration>,
-    /// Who gave it: `by`, and what else is known of them.
-    pub(super) by: Vec<(&'static str, Value)>,
-    /// Why it is not what somebody said, or somebody said nothing.
-    pub(super) why: String,
-}
-
-impl Given {
-    /// guard's own answer.
-    pub(super) fn own(reason: Reason) -> Self {
-        let by = vec![("by", Value::Text("guard".to_owned()))];
-        Self { reason, note: String::new(), session: None, by, why: String::new() }
-    }
-}
-
-impl Default for Holds {
-    fn default() -> Self {
-        let (done, digests) = mpsc::unbounded_channel();
-        Self {
-            queue: Queue::default(),
-            done,
-            digests,
-            readers: Arc::new(Semaphore::new(READERS)),
-            turns: HashMap::new(),
-            early: Vec::new(),
-            decided: HashMap::new(),
-            kept: Vec::new(),
-            numbered: 0,
-        }
-    }
-}
-
 impl Holds {
     /// For calls whose numbers come after this one.
     pub(super) fn after(last: u64) -> Self {
@@ -122,11 +72,7 @@ impl Holds {
 
     /// The next digest that is ready.
     pub(super) async fn digested(&mut self) -> Digested {
-        match self.digests.recv().await {
-            Some(digested) => digested,
-            // The other end is ours and lives as long.
-            None => std::future::pending().await,
-        }
+        self.looks.next().await
     }
 
     /// Puts a digest beside the call it was made for, unless that is another one by now; gives the call's number.
@@ -148,7 +94,8 @@ impl Holds {
 
     fn digest(&mut self, pending: &Pending) {
         let file = pending.file.clone();
-        self.look(pending, move |waits| Made::First(file.digest(waits).map_err(|error| error.to_string())));
+        self.looks
+            .look(pending, move |waits| Made::First(file.digest(waits).map_err(|error| error.to_string())));
     }
 
     /// Looks at a file once more: its call is approved if it is what was shown.
@@ -158,39 +105,12 @@ impl Holds {
         pending.again = Again::Looks;
         let pending = pending.clone();
         let (file, sha256) = (pending.file.clone(), pending.request.sha256.clone());
-        self.look(&pending, move |waits| {
+        self.looks.look(&pending, move |waits| {
             Made::Again(match file.still(&sha256, shown, waits) {
                 Ok(lease) => Again::Same(lease.map(Arc::new)),
                 Err(why) => Again::Changed(why.to_string()),
             })
         });
-    }
-
-    fn look(&mut self, pending: &Pending, look: impl FnOnce(&dyn Fn() -> bool) -> Made + Send + 'static) {
-        let (id, digest, done) = (pending.request.id, pending.digest, self.done.clone());
-        let (pid, tid) = (pending.request.pid, pending.request.tid);
-        let (turn, readers) = (self.turn(pending.session), Arc::clone(&self.readers));
-        tokio::spawn(async move {
-            // Never closed.
-            let Ok(turn) = turn.acquire_owned().await else { return };
-            let Ok(permit) = readers.acquire_owned().await else { return };
-            tokio::task::spawn_blocking(move || {
-                // Nobody waits for it any more once the daemon ends.
-                let _ = done.send((id, digest, look(&|| is_thread(pid, tid))));
-                drop((permit, turn));
-            });
-        });
-    }
-
-    /// What a session may have read at a time.
-    fn turn(&mut self, session: u64) -> Arc<Semaphore> {
-        self.turns.retain(|_, turn| turn.strong_count() != 0);
-        if let Some(turn) = self.turns.get(&session).and_then(Weak::upgrade) {
-            return turn;
-        }
-        let turn = Arc::new(Semaphore::new(READERS_OF_SESSION));
-        self.turns.insert(session, Arc::downgrade(&turn));
-        turn
     }
 
     /// Whether an approval has to wait for a digest that is still being made.
@@ -443,76 +363,8 @@ impl Daemon {
     }
 }
 
-/// Whether the file is to be looked at again before the call goes on: of an exec, it is what goes on.
-pub(super) fn is_to_be_seen(pending: &Pending) -> bool {
-    pending.request.action == "exec"
-        && pending.state.is_some()
-        && matches!(pending.again, Again::Not | Again::Looks)
-}
-
-/// The file that was shown must be the one that is there: a digest of another says nothing.
-pub(super) fn unchanged(pending: &Pending) -> Result<(), String> {
-    let Some(shown) = pending.state else {
-        let sha256 = &pending.request.sha256;
-        return if sha256.is_empty() {
-            Err("the file's digest is still being made: ask again".to_owned())
-        } else if pending.request.action == "exec" {
-            Err(format!("the file's digest is {sha256}: deny it"))
-        } else {
-            Ok(())
-        };
-    };
-    match &pending.again {
-        Again::Same(_) => return Ok(()),
-        Again::Changed(why) => return Err(format!("{why}: deny it")),
-        Again::Not | Again::Looks => {}
-    }
-    match pending.file.state() {
-        Ok(state) if state == shown => Ok(()),
-        _ => Err(format!("{}: deny it", facts::CHANGED)),
-    }
-}
-
 fn unknown(id: u64) -> Refusal {
     Refusal::Unknown(format!(
         "no call waits under number {id}, or not any more as it was shown: `guard approvals list` shows those that do"
     ))
-}
-
-fn is_thread(pid: u32, tid: u32) -> bool {
-    std::path::Path::new(&format!("/proc/{pid}/task/{tid}")).exists()
-}
-
-/// What a record says of an answer.
-pub(super) fn record(pending: &Pending, outcome: &str, given: &Given) -> Vec<(&'static str, Value)> {
-    let mut record = fields(pending, outcome, now());
-    if let Some(time) = given.session {
-        record.push(("for_session_seconds", Value::Number(time.as_secs())));
-    }
-    for (name, text) in [("note", &given.note), ("why", &given.why)] {
-        if !text.is_empty() {
-            record.push((name, Value::Name(text.clone().into_bytes())));
-        }
-    }
-    record.extend(given.by.iter().cloned());
-    record
-}
-
-/// What a record says of the call that was answered.
-fn fields(pending: &Pending, outcome: &str, now: u64) -> Vec<(&'static str, Value)> {
-    let request = pending.seen(now);
-    let text = |text: String| Value::Text(text);
-    vec![
-        ("request", Value::Number(request.id)),
-        ("outcome", text(outcome.to_owned())),
-        ("session", text(request.session)),
-        ("policy", text(request.policy)),
-        ("rule", text(request.rule)),
-        ("action", text(request.action)),
-        ("object", text(request.object)),
-        ("pid", Value::Number(request.pid.into())),
-        ("file_sha256", text(request.sha256)),
-        ("digest", text(request.digest)),
-        ("waited_ms", Value::Number(request.waited_ms)),
-    ]
 }
