@@ -1,5 +1,6 @@
 //! The verdicts between yes and no: what is slowed, what is boxed, what waits for an answer.
 
+mod crowd;
 mod decide;
 mod hold;
 mod party;
@@ -34,16 +35,16 @@ pub(super) const TESTS: &[Test] = &[
     test("a held call is done once it is approved, and not before", hold::approved),
     test("a held call that is denied is not done", hold::denied),
     test("a held call that nobody answers ends when its time is up", hold::timed_out),
-    test("a held call that finds no room is refused", hold::full),
+    test("a held call that finds no room is refused", crowd::full),
     test("a held call outlives the daemon and is heard by the next", hold::orphaned),
-    test("no answer fits another program, link or file", hold::swapped),
+    test("no answer fits another program, link or file", swap::swapped),
     test("no held program is approved that was exchanged for another while it was shown", shown::exchanged),
     test("no held program is approved that was written to since it was shown", shown::mapped),
     test("no answer fits another address", swap::called),
     test("no answer fits other words", swap::worded),
-    test("two hundred calls are held at once and all go on", hold::many),
+    test("two hundred calls are held at once and all go on", crowd::many),
     test("a held call asks again under new policies", hold::reloaded),
-    test("a process of several threads is held and goes on whole", hold::threads),
+    test("a process of several threads is held and goes on whole", crowd::threads),
     test("a signal lets no held call through", hold::signalled),
     test(
         "a decider's answer lets a held call through once, or refuses it, or leaves it to people",

@@ -3,9 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,12 +11,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use guard_userspace::approvals::Request as Waiting;
 use guard_userspace::control::{Client, Request};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::super::agent::{End, REFUSED, Way, Who, attempt_after, inside};
 use super::super::stage::{Cgroup, RUN};
-use super::super::sys;
 use super::{Stage, files, records};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,7 +29,7 @@ pub(super) fn waiting(object: &str) -> Result<Waiting> {
 }
 
 /// A call that waits for one of these objects.
-fn any_waiting(objects: &[&str]) -> Result<Waiting> {
+pub(super) fn any_waiting(objects: &[&str]) -> Result<Waiting> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let wanted = |waiting: &Waiting| objects.contains(&&*waiting.object) && !waiting.sha256.is_empty();
@@ -271,37 +267,6 @@ pub(super) fn timed_out() -> Result<()> {
     Ok(())
 }
 
-pub(super) fn full() -> Result<()> {
-    let stage = Stage::set()?;
-    ground()?;
-    let cgroup = stage.cgroup("brief")?;
-    let end = inside(cgroup.path(), Who::Root, || {
-        let children: Vec<Pid> = (0..5)
-            .map(|n| sys::spawn(|| i32::from(make(&format!("full-{n}")).is_ok())))
-            .collect::<io::Result<_>>()?;
-        for child in children {
-            match waitpid(child, None)? {
-                WaitStatus::Exited(_, 0) => {}
-                other => {
-                    eprintln!("a child ended with {other:?}");
-                    return Err(io::ErrorKind::Other.into());
-                }
-            }
-        }
-        Ok(())
-    })?;
-    ensure!(end == End::Did, "it ended with {end:?}");
-    let of = |code: &'static str| {
-        move |record: &serde_json::Value| {
-            record["reason_code"] == code
-                && record["object"].as_str().is_some_and(|object| object.starts_with("/t/open/v/asked/full-"))
-        }
-    };
-    ensure!(records(of("queue-full"), 3)?.len() == 3, "three of five find no room");
-    ensure!(records(of("timeout"), 2)?.len() == 2, "two of five wait");
-    Ok(())
-}
-
 pub(super) fn orphaned() -> Result<()> {
     let stage = Stage::set()?;
     ground()?;
@@ -352,115 +317,6 @@ pub(super) fn again(call: &Waiting) -> Result<Waiting> {
     }
 }
 
-pub(super) fn swapped() -> Result<()> {
-    let stage = Stage::set()?;
-    let v = ground()?;
-    let cgroup = stage.cgroup("held")?;
-    // The program behind the name.
-    let other = v.join("other-program");
-    fs::copy("/usr/bin/busybox", &other)?;
-    let program = v.join("ask/program");
-    let end = beside(
-        &cgroup,
-        || start(Path::new("/t/open/v/ask/program")),
-        move |_| {
-            let call = waiting("/t/open/v/ask/program")?;
-            fs::rename(&other, &program)?;
-            ensure!(answer(call.id, true).is_err(), "a program that has changed was approved");
-            answer(again(&call)?.id, false).map(drop)
-        },
-    )?;
-    ensure!(end == REFUSED, "the swapped program ended with {end:?}");
-    // A program that is written over in place.
-    ground()?;
-    let end = beside(
-        &cgroup,
-        || start(Path::new("/t/open/v/ask/program")),
-        |_| {
-            let call = waiting("/t/open/v/ask/program")?;
-            thread::sleep(Duration::from_millis(20));
-            let bytes = fs::read("/t/open/v/ask/program")?;
-            fs::write("/t/open/v/ask/program", [bytes.as_slice(), b"more"].concat())?;
-            ensure!(answer(call.id, true).is_err(), "a program that was written over was approved");
-            answer(again(&call)?.id, false).map(drop)
-        },
-    )?;
-    ensure!(end == REFUSED, "the program that was written over ended with {end:?}");
-    // The link on the way.
-    let v = ground()?;
-    symlink("asked/there", v.join("link"))?;
-    let link = v.join("link");
-    let act = || OpenOptions::new().append(true).open("/t/open/v/link")?.write_all(b"swapped");
-    let end = beside(&cgroup, act, move |pid| {
-        let call = waiting("/t/open/v/asked/there")?;
-        fs::remove_file(&link)?;
-        symlink("asked/old", &link)?;
-        answer(call.id, true)?;
-        let call = waiting("/t/open/v/asked/old")?;
-        ensure!(call.pid == u32::try_from(pid.as_raw())?, "{call:?}");
-        answer(call.id, false).map(drop)
-    })?;
-    ensure!(end == REFUSED, "the swapped link ended with {end:?}");
-    ensure!(fs::read(v.join("asked/old"))? == b"before", "what was not approved was written");
-    // The same file under the same name, but another one.
-    let v = ground()?;
-    let act = || OpenOptions::new().append(true).open("/t/open/v/asked/there")?.write_all(b"swapped");
-    let end = beside(&cgroup, act, move |_| {
-        let call = waiting("/t/open/v/asked/there")?;
-        fs::write(v.join("asked/fresh"), "fresh")?;
-        fs::rename(v.join("asked/fresh"), v.join("asked/there"))?;
-        answer(call.id, true)?;
-        thread::sleep(Duration::from_millis(300));
-        ensure!(fs::read(v.join("asked/there"))? == b"fresh", "the other file was written");
-        answer(waiting("/t/open/v/asked/there")?.id, false).map(drop)
-    })?;
-    ensure!(end == REFUSED, "the swapped file ended with {end:?}");
-    Ok(())
-}
-
-pub(super) fn many() -> Result<()> {
-    const CALLS: usize = 200;
-    let stage = Stage::set()?;
-    ground()?;
-    let cgroup = stage.cgroup("held")?;
-    let act = || {
-        let children: Vec<Pid> = (0..CALLS)
-            .map(|n| sys::spawn(|| i32::from(make(&format!("many-{n}")).is_err())))
-            .collect::<io::Result<_>>()?;
-        for child in children {
-            match waitpid(child, None)? {
-                WaitStatus::Exited(_, 0) => {}
-                other => {
-                    eprintln!("a child ended with {other:?}");
-                    return Err(io::ErrorKind::Other.into());
-                }
-            }
-        }
-        Ok(())
-    };
-    let end = beside(&cgroup, act, |_| {
-        let deadline = Instant::now() + PATIENCE * 2;
-        while list()?.len() < CALLS {
-            ensure!(Instant::now() < deadline, "only {} of {CALLS} wait", list()?.len());
-            thread::sleep(Duration::from_millis(100));
-        }
-        let mut client = Client::connect(Path::new(RUN))?;
-        for call in list()? {
-            client.ask::<Waiting>(&Request::Answer {
-                id: call.id,
-                approve: true,
-                note: String::new(),
-                session_seconds: None,
-            })?;
-        }
-        Ok(())
-    })?;
-    ensure!(end == End::Did, "it ended with {end:?}");
-    let made = (0..CALLS).filter(|n| exists(&format!("/t/open/v/asked/many-{n}"))).count();
-    ensure!(made == CALLS, "{made} of {CALLS} were made");
-    Ok(())
-}
-
 pub(super) fn reloaded() -> Result<()> {
     let stage = Stage::set()?;
     ground()?;
@@ -485,41 +341,6 @@ pub(super) fn reloaded() -> Result<()> {
         },
     )?;
     ensure!(end == End::Did && exists("/t/open/v/asked/reloaded"), "it ended with {end:?}");
-    Ok(())
-}
-
-pub(super) fn threads() -> Result<()> {
-    let stage = Stage::set()?;
-    ground()?;
-    let cgroup = stage.cgroup("held")?;
-    let act = || {
-        let counter = AtomicU32::new(0);
-        thread::scope(|scope| {
-            let other = scope.spawn(|| make("second"));
-            let counts = scope.spawn(|| {
-                for _ in 0..50 {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                    thread::sleep(Duration::from_millis(2));
-                }
-            });
-            make("first")?;
-            other.join().map_err(|_| io::Error::other("a thread panicked"))??;
-            counts.join().map_err(|_| io::Error::other("a thread panicked"))
-        })?;
-        if counter.into_inner() == 50 { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
-    };
-    let end = beside(&cgroup, act, |_| {
-        // The first call that is held stops the whole process, maybe before the other thread has made its own.
-        let mut left = vec!["/t/open/v/asked/first", "/t/open/v/asked/second"];
-        while !left.is_empty() {
-            let held = any_waiting(&left)?;
-            answer(held.id, true)?;
-            left.retain(|name| *name != held.object);
-        }
-        Ok(())
-    })?;
-    ensure!(end == End::Did, "it ended with {end:?}");
-    ensure!(exists("/t/open/v/asked/first") && exists("/t/open/v/asked/second"), "a file is missing");
     Ok(())
 }
 
