@@ -12,7 +12,7 @@ const LINKER_VERSION: &str = "0.13.0";
 /// The LLVM bpf-linker is built against; a compiler with a newer one writes bitcode it cannot read.
 const LLVM: u32 = 22;
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
-const LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
+const LLVM_PACKAGES: &[&str] = &["llvm-22", "llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
 const DEBIAN_RUST: &[&str] = &["rustc-web", "rust-web-src", "cargo-web", "rust-web-clippy"];
 const TARGET: &str = "bpfel-unknown-none";
 
@@ -157,10 +157,19 @@ fn build_dir() -> PathBuf {
     paths::target().join("bpf-build")
 }
 
+/// Leaves the types that the kernel reads and takes out what debuggers would: four fifths of the object, which guard
+/// carries within it.
+fn strip(linked: &Path, to: &Path) -> Result<()> {
+    let mut objcopy = Command::new(format!("{LLVM_PREFIX}/bin/llvm-objcopy"));
+    run::loud("strip guard-ebpf", objcopy.arg("--strip-debug").arg(linked).arg(to))
+}
+
 /// The same from another copy of the source, in another directory.
 pub(crate) fn build_from(source: &Path, target: &Path, object: &Path) -> Result<()> {
     run::loud("build guard-ebpf", cargo("build", source, target)?.args(["--profile", "bpf"]))?;
-    let built = target.join(TARGET).join("bpf/guard-ebpf");
+    let linked = target.join(TARGET).join("bpf/guard-ebpf");
+    let built = linked.with_extension("stripped");
+    strip(&linked, &built)?;
     let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
     // e_machine 247 is EM_BPF: a linker that fell back to the host's would still leave an ELF file.
     if !bytes.starts_with(b"\x7fELF") || bytes.get(18..20) != Some(&247u16.to_le_bytes()) {
