@@ -54,6 +54,12 @@ impl Wanted {
         Self { pid: event.pid, file }
     }
 
+    /// The program that a process runs.
+    #[cfg(test)]
+    pub fn caller(pid: u32) -> Self {
+        Self { pid, file: Kind::Caller }
+    }
+
     /// The file, not open for anything, and its state.
     fn find(&self) -> io::Result<(File, FileState)> {
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
@@ -100,7 +106,8 @@ impl Wanted {
     }
 
     /// The file's digest, and the state it belongs to. Slow: not for the daemon's loop; it ends early once nobody
-    /// `waits`. Never remembered: on a tmpfs a shared mapping changes a file without a trace in its times.
+    /// `waits`. Not to be remembered for calls that come later: on a tmpfs a shared mapping changes a file without a trace in
+    /// its times.
     pub fn digest(&self, waits: impl Fn() -> bool) -> io::Result<(String, FileState)> {
         let (mut file, state) = self.open()?;
         Ok((sum(&mut file, state, waits)?, state))

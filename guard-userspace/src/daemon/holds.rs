@@ -92,12 +92,6 @@ impl Holds {
         Some(id)
     }
 
-    fn digest(&mut self, pending: &Pending) {
-        let file = pending.file.clone();
-        self.looks
-            .look(pending, move |waits| Made::First(file.digest(waits).map_err(|error| error.to_string())));
-    }
-
     /// Looks at a file once more: its call is approved if it is what was shown.
     fn look_again(&mut self, id: u64) {
         let Some(pending) = self.queue.get_mut(id).filter(|pending| is_to_be_seen(pending)) else { return };
@@ -168,7 +162,7 @@ impl Daemon {
                     pending.request.lineage = facts::lineage(pending.request.pid);
                 }
                 if let Some(pending) = self.holds.queue.get(id).cloned() {
-                    self.holds.digest(&pending);
+                    self.holds.looks.digest(&pending);
                 }
             }
             Arrival::Known(_) => {}

@@ -1,10 +1,12 @@
 //! Looks at the files that held calls would run: for the first digest, and again before an approved call goes on.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Semaphore, mpsc};
 
+use super::now;
 use crate::approvals::{Again, Pending, facts};
 
 /// Files that are read at a time, each for one digest, and those of one session: it never keeps all readers from others.
@@ -30,12 +32,54 @@ pub(super) struct Looks {
     readers: Arc<Semaphore>,
     /// Sessions for which files are read, or wait to be.
     turns: HashMap<u64, Weak<Semaphore>>,
+    recent: Arc<Recent>,
+}
+
+/// Digests that were made last. One serves each call that was held already when it was begun: it is no older than what a
+/// look of the call's own would have come to if it had been its turn. Of many calls by one program a few read it.
+#[derive(Debug, Default)]
+struct Recent(Mutex<VecDeque<(u64, facts::FileState, String)>>);
+
+/// So many of them are kept.
+const RECENT: usize = 8;
+
+impl Recent {
+    /// The digest of a file for a call that was held at that time, and the state it belongs to.
+    fn digest(
+        &self,
+        file: &facts::Wanted,
+        held: u64,
+        waits: impl Fn() -> bool,
+    ) -> io::Result<(String, facts::FileState)> {
+        let state = file.state()?;
+        if let Some(sha256) = self.find(state, held) {
+            return Ok((sha256, state));
+        }
+        let began = now();
+        let (sha256, state) = file.digest(waits)?;
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.truncate(RECENT - 1);
+        recent.push_front((began, state, sha256.clone()));
+        Ok((sha256, state))
+    }
+
+    fn find(&self, state: facts::FileState, held: u64) -> Option<String> {
+        let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |(began, of, _): &&(u64, facts::FileState, String)| *of == state && *began >= held;
+        recent.iter().find(fits).map(|(.., sha256)| sha256.clone())
+    }
 }
 
 impl Default for Looks {
     fn default() -> Self {
         let (done, digests) = mpsc::unbounded_channel();
-        Self { done, digests, readers: Arc::new(Semaphore::new(READERS)), turns: HashMap::new() }
+        Self {
+            done,
+            digests,
+            readers: Arc::new(Semaphore::new(READERS)),
+            turns: HashMap::new(),
+            recent: Arc::default(),
+        }
     }
 }
 
@@ -47,6 +91,14 @@ impl Looks {
             // The other end is ours and lives as long.
             None => std::future::pending().await,
         }
+    }
+
+    /// Has the first digest made of the file that a call, which has just been heard of, is about.
+    pub(super) fn digest(&mut self, pending: &Pending) {
+        let (file, recent, held) = (pending.file.clone(), Arc::clone(&self.recent), now());
+        self.look(pending, move |waits| {
+            Made::First(recent.digest(&file, held, waits).map_err(|error| error.to_string()))
+        });
     }
 
     pub(super) fn look(
@@ -113,4 +165,30 @@ pub(in crate::daemon) fn unchanged(pending: &Pending) -> Result<(), String> {
 
 pub(super) fn is_thread(pid: u32, tid: u32) -> bool {
     std::path::Path::new(&format!("/proc/{pid}/task/{tid}")).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_digest_serves_who_was_held_when_it_was_begun() {
+        let recent = Recent::default();
+        let file = facts::Wanted::caller(std::process::id());
+        let before = now();
+        let own = recent.digest(&file, before, || true).expect("the program can be read");
+        // Nobody waits: whoever has to read fails.
+        assert_eq!(recent.digest(&file, before, || false).expect("it is known"), own);
+        assert!(recent.digest(&file, now(), || false).is_err(), "an older digest served");
+        // A file in another state is another.
+        let mut child = std::process::Command::new("/bin/sleep").arg("60").spawn().expect("start a program");
+        while fs::read_link(format!("/proc/{}/exe", child.id())).ok() == fs::read_link("/proc/self/exe").ok()
+        {
+        }
+        let other = recent.digest(&facts::Wanted::caller(child.id()), before, || false);
+        child.kill().and_then(|()| child.wait()).expect("end it");
+        assert!(other.is_err(), "{other:?}");
+    }
 }
