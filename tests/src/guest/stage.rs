@@ -31,8 +31,10 @@ pub(super) const LAUNCHER: &str = "/usr/bin/runc";
 pub(super) const STATE: &str = "/var/lib/kt";
 pub(super) const DAEMON: &str = "/run/kt/daemon.pid";
 pub(super) const LOG: &str = "/run/kt/daemon.log";
-/// The configuration of the daemon that runs, if it was given one.
+/// The configuration of the daemon that runs.
 const CONFIG: &str = "/run/kt/guard.yaml";
+/// What all of them say. A daemon that starts reads the last segment whole, and tests start many under emulation.
+const SEGMENTS: &str = "log: { segment: 2MiB }\n";
 
 /// Emulated kernels need a while to load every program, and longer beside another one and a process that never rests.
 const PATIENCE: Duration = Duration::from_secs(400);
@@ -49,9 +51,10 @@ impl Stage {
         Self::set_with("")
     }
 
-    /// As [`Self::set`], with this configuration, or none if it is empty.
-    pub(super) fn set_with(config: &str) -> Result<Self> {
+    /// As [`Self::set`], with this beside the usual configuration.
+    pub(super) fn set_with(more: &str) -> Result<Self> {
         written::begin();
+        let config = format!("{SEGMENTS}{more}");
         if let Some(daemon) = running() {
             if fs::read_to_string(CONFIG).unwrap_or_default() == config {
                 return Ok(Self { daemon });
@@ -95,9 +98,7 @@ impl Stage {
 
     /// Starts the daemon on what is there.
     pub(super) fn start() -> Result<Self> {
-        let configured = fs::read_to_string(CONFIG).is_ok_and(|text| !text.is_empty());
-        let config: &[&str] = if configured { &["--config", CONFIG] } else { &[] };
-        Self::start_with(config, |status| status["enforcing"] == Value::Bool(true))
+        Self::start_with(&["--config", CONFIG], |status| status["enforcing"] == Value::Bool(true))
     }
 
     pub(super) fn start_with(more: &[&str], ready: fn(&Value) -> bool) -> Result<Self> {

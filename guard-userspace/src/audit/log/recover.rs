@@ -41,13 +41,13 @@ pub(super) struct Found {
     pub(super) opened: Opened,
 }
 
-/// The parts of a line that writing goes on from.
+/// The parts of a line that writing goes on from. None of the texts is one that would have to be escaped.
 #[derive(Deserialize)]
-pub(super) struct Line {
-    kind: String,
+struct Line<'a> {
+    kind: &'a str,
     record: u64,
-    prev: String,
-    boot: Option<String>,
+    prev: &'a str,
+    boot: Option<&'a str>,
     cpu: Option<u32>,
     seq: Option<u64>,
     first: Option<u64>,
@@ -151,7 +151,7 @@ impl Scan {
             scan.bytes += line.len() as u64 + 1;
             scan.lines += 1;
             let this = hash(line);
-            match serde_json::from_slice::<Line>(line) {
+            match serde_json::from_slice::<Line<'_>>(line) {
                 Ok(parsed) => scan.take(&parsed, boot),
                 Err(_) => scan.chained = false,
             }
@@ -163,8 +163,8 @@ impl Scan {
         scan
     }
 
-    fn take(&mut self, line: &Line, boot: &str) {
-        let prev = Hash::from_hex(&line.prev);
+    fn take(&mut self, line: &Line<'_>, boot: &str) {
+        let prev = Hash::from_hex(line.prev);
         match self.hash {
             Some(hash) => {
                 let next = self.record.checked_add(1);
@@ -178,7 +178,7 @@ impl Scan {
         self.chained &= line.record <= LAST;
         self.record = line.record.min(LAST);
         self.complete = line.kind == "checkpoint";
-        if line.boot.as_deref() != Some(boot) {
+        if line.boot != Some(boot) {
             // Another boot's numbers.
             self.sequences.clear();
             return;
