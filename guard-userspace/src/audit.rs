@@ -5,6 +5,7 @@
 //! [`read`] with [`filter`] for whoever asks.
 //! The format is `docs/audit-format.md`; the verifier in `tests/verify` was written from that page alone.
 
+mod cgroups;
 mod clock;
 mod escape;
 pub mod export;

@@ -12,6 +12,7 @@ const LINKER_VERSION: &str = "0.13.0";
 /// The LLVM bpf-linker is built against; a compiler with a newer one writes bitcode it cannot read.
 const LLVM: u32 = 22;
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
+const OBJCOPY: &str = "/usr/lib/llvm-22/bin/llvm-objcopy";
 const LLVM_PACKAGES: &[&str] = &["llvm-22", "llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
 const DEBIAN_RUST: &[&str] = &["rustc-web", "rust-web-src", "cargo-web", "rust-web-clippy"];
 const TARGET: &str = "bpfel-unknown-none";
@@ -80,7 +81,7 @@ pub(crate) fn ready() -> Result<(Toolchain, PathBuf)> {
     if toolchain == Toolchain::Debian {
         packages.extend(DEBIAN_RUST);
     }
-    if !linker_is_there {
+    if !linker_is_there || !Path::new(OBJCOPY).is_file() {
         packages.extend(LLVM_PACKAGES);
     }
     packages.extend(setup::unpackers_missing());
@@ -160,8 +161,7 @@ fn build_dir() -> PathBuf {
 /// Leaves the types that the kernel reads and takes out what debuggers would: four fifths of the object, which guard
 /// carries within it.
 fn strip(linked: &Path, to: &Path) -> Result<()> {
-    let mut objcopy = Command::new(format!("{LLVM_PREFIX}/bin/llvm-objcopy"));
-    run::loud("strip guard-ebpf", objcopy.arg("--strip-debug").arg(linked).arg(to))
+    run::loud("strip guard-ebpf", Command::new(OBJCOPY).arg("--strip-debug").arg(linked).arg(to))
 }
 
 /// The same from another copy of the source, in another directory.

@@ -1,6 +1,6 @@
 //! Ring entries → records: the numbers named, the gaps found.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,6 +11,7 @@ use std::{fs, io};
 use guard_common::abi::{Action, EventFlags, EventKind, Reason};
 use sha2::{Digest as _, Sha256};
 
+use super::cgroups::Cgroups;
 use super::clock::Clock;
 use super::fast::FastMap;
 use super::names::{Cause, Names, Who};
@@ -46,6 +47,8 @@ pub struct HeldCall {
 
 /// Entries of a table that is emptied when it has this many: what is forgotten is found again.
 const KEPT: usize = 65_536;
+/// Sessions that have ended and whose names are known still: a record of theirs may come late.
+const ENDED: usize = 4096;
 
 /// Makes records of what the kernel sends.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ pub struct Scribe<N> {
     gaps: Vec<Gap>,
     /// By session: what is known of it, without a cgroup.
     sessions: HashMap<u64, Who>,
+    /// The sessions that have ended, the oldest first.
+    ended: VecDeque<u64>,
     /// Sessions whose cgroup is not made yet, by its path.
     expected: HashMap<Vec<u8>, Who>,
     /// By session and cgroup.
@@ -86,9 +91,10 @@ impl<N: Names> Scribe<N> {
             sequences: Sequences::default(),
             gaps: Vec::new(),
             sessions: HashMap::new(),
+            ended: VecDeque::new(),
             expected: HashMap::new(),
             whos: FastMap::default(),
-            cgroups: Cgroups { root: cgroups.to_owned(), paths: HashMap::new() },
+            cgroups: Cgroups::of(cgroups),
             held: Vec::new(),
             programs: Programs::default(),
             lives: Sessions::default(),
@@ -124,9 +130,9 @@ impl<N: Names> Scribe<N> {
         fs::metadata(&directory).is_ok_and(|facts| facts.ino() == session).then_some(directory)
     }
 
-    /// The record of a session's end.
-    pub fn end_session(&mut self, session: u64, gone: bool, out: &mut Vec<Record>) {
-        let Some(life) = self.lives.live.remove(&session) else { return };
+    /// The record of a session's end. Gives the number of one that ended long ago, of which nothing is known any more.
+    pub fn end_session(&mut self, session: u64, gone: bool, out: &mut Vec<Record>) -> Option<u64> {
+        let life = self.lives.live.remove(&session)?;
         self.changed = true;
         let now = Clock::boottime().unwrap_or_default();
         let mut fields = self.session_fields(session);
@@ -138,6 +144,17 @@ impl<N: Names> Scribe<N> {
             ("cgroup_gone", Value::Flag(gone)),
         ]);
         out.push(self.note("session-end", fields));
+        self.ended.push_back(session);
+        if self.ended.len() <= ENDED {
+            return None;
+        }
+        let oldest = self.ended.pop_front()?;
+        // Whoever comes into an empty cgroup that is still there belongs to the same session.
+        if self.lives.live.contains_key(&oldest) || self.ended.contains(&oldest) {
+            return None;
+        }
+        self.sessions.remove(&oldest);
+        Some(oldest)
     }
 
     /// Writes down which sessions live, if that has changed.
@@ -199,7 +216,7 @@ impl<N: Names> Scribe<N> {
         let path = self.cgroups.path(id);
         if path.is_empty() {
             // The kernel speaks of a cgroup a moment before its directory can be seen.
-            self.cgroups.paths.remove(&id);
+            self.cgroups.forget(id);
         }
         path
     }
@@ -365,37 +382,31 @@ pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == 0).filter(move |_| !none)
 }
 
-/// Paths of cgroups by id, which is the inode number of their directory.
-#[derive(Debug)]
-struct Cgroups {
-    root: PathBuf,
-    paths: HashMap<u64, Vec<u8>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::names::PlanNames;
+    use super::*;
 
-impl Cgroups {
-    /// The path, or nothing for a cgroup that is gone without having been seen. No id is ever used again, so what
-    /// is known stays true.
-    fn path(&mut self, id: u64) -> Vec<u8> {
-        if let Some(path) = self.paths.get(&id) {
-            return path.clone();
+    #[test]
+    fn the_names_of_sessions_do_not_pile_up() {
+        let host = Host { name: "here".to_owned(), boot: "now".to_owned() };
+        let mut scribe =
+            Scribe::new(PlanNames::default(), host, Path::new("/nonexistent")).expect("the clock runs");
+        let (mut out, mut forgotten) = (Vec::new(), 0);
+        let all = ENDED as u64 + 100;
+        for session in 1..=all {
+            let who = Who { principal: format!("p{session}"), ..Who::default() };
+            scribe.session(session, who);
+            scribe.lives.live.insert(session, Life::default());
+            forgotten += usize::from(scribe.end_session(session, true, &mut out).is_some());
         }
-        if self.paths.len() >= KEPT {
-            self.paths.clear();
+        assert_eq!((forgotten, scribe.sessions.len()), (100, ENDED));
+        assert_eq!(scribe.announced(all).principal, format!("p{all}"));
+        scribe.session(7_000_000, Who::default());
+        for _ in 0..2 * ENDED {
+            scribe.lives.live.insert(7_000_000, Life::default());
+            scribe.end_session(7_000_000, false, &mut out);
         }
-        let root = self.root.clone();
-        self.scan(&root);
-        self.paths.entry(id).or_default().clone()
-    }
-
-    fn scan(&mut self, directory: &Path) {
-        let Ok(facts) = fs::metadata(directory) else { return };
-        let below = directory.strip_prefix(&self.root).unwrap_or(Path::new(""));
-        let path = [b"/", below.as_os_str().as_bytes()].concat();
-        self.paths.insert(facts.ino(), path);
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                self.scan(&entry.path());
-            }
-        }
+        assert_eq!(scribe.sessions.len(), 1, "it is the only one that has ended lately");
     }
 }

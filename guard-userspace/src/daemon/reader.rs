@@ -287,10 +287,13 @@ impl Reader {
             // Asked once for all: it is a look at every process of the host.
             let strays = strays.get_or_insert_with(|| kernel.labels().unwrap_or_default());
             if !strays.iter().any(|(_, label)| label.session == session) {
-                self.scribe.end_session(session, directory.is_none(), &mut self.pending);
+                if let Some(old) = self.scribe.end_session(session, directory.is_none(), &mut self.pending) {
+                    self.counts.remove(&old);
+                }
                 if directory.is_none() {
                     // Whoever comes into one that is still there belongs to the same session.
                     self.why.forget(session);
+                    self.counts.remove(&session);
                 }
             }
         }
