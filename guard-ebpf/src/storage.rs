@@ -37,8 +37,9 @@ pub(crate) fn peek_label(task: Ptr, label: &mut Label) -> u64 {
     1
 }
 
-/// The words of the running task's label, whose storage this is, from where the kernel keeps what it has looked up, if it has lately and is one
-/// that can cast: a third of what its helper takes. Of no other task, whose storage could go meanwhile.
+/// The words of the running task's label from where the kernel keeps what it has looked up, if it has lately and is one
+/// that can cast: a third of what its helper takes. `storage` is where the task's own lies; of no other task, whose
+/// storage could go meanwhile.
 #[inline(always)]
 pub(crate) fn cached_label(storage: u64) -> Option<[u64; 2]> {
     // Where it is known, so is the rest, see `offsets::CACHE_NEEDS`.

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, mpsc};
 
-use super::now;
 use crate::approvals::{Again, Pending, facts};
 
 /// Files that are read at a time, each for one digest, and those of one session: it never keeps all readers from others.
@@ -38,7 +38,7 @@ pub(super) struct Looks {
 /// Digests that were made last. One serves each call that was held already when it was begun: it is no older than what a
 /// look of the call's own would have come to if it had been its turn. Of many calls by one program a few read it.
 #[derive(Debug, Default)]
-struct Recent(Mutex<VecDeque<(u64, facts::FileState, String)>>);
+struct Recent(Mutex<VecDeque<(Instant, facts::FileState, String)>>);
 
 /// So many of them are kept.
 const RECENT: usize = 8;
@@ -48,14 +48,14 @@ impl Recent {
     fn digest(
         &self,
         file: &facts::Wanted,
-        held: u64,
+        held: Instant,
         waits: impl Fn() -> bool,
     ) -> io::Result<(String, facts::FileState)> {
         let state = file.state()?;
         if let Some(sha256) = self.find(state, held) {
             return Ok((sha256, state));
         }
-        let began = now();
+        let began = Instant::now();
         let (sha256, state) = file.digest(waits)?;
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         recent.truncate(RECENT - 1);
@@ -63,9 +63,9 @@ impl Recent {
         Ok((sha256, state))
     }
 
-    fn find(&self, state: facts::FileState, held: u64) -> Option<String> {
+    fn find(&self, state: facts::FileState, held: Instant) -> Option<String> {
         let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |(began, of, _): &&(u64, facts::FileState, String)| *of == state && *began >= held;
+        let fits = |(began, of, _): &&(Instant, facts::FileState, String)| *of == state && *began > held;
         recent.iter().find(fits).map(|(.., sha256)| sha256.clone())
     }
 }
@@ -95,7 +95,7 @@ impl Looks {
 
     /// Has the first digest made of the file that a call, which has just been heard of, is about.
     pub(super) fn digest(&mut self, pending: &Pending) {
-        let (file, recent, held) = (pending.file.clone(), Arc::clone(&self.recent), now());
+        let (file, recent, held) = (pending.file.clone(), Arc::clone(&self.recent), Instant::now());
         self.look(pending, move |waits| {
             Made::First(recent.digest(&file, held, waits).map_err(|error| error.to_string()))
         });
@@ -177,11 +177,11 @@ mod tests {
     fn a_digest_serves_who_was_held_when_it_was_begun() {
         let recent = Recent::default();
         let file = facts::Wanted::caller(std::process::id());
-        let before = now();
+        let before = Instant::now();
         let own = recent.digest(&file, before, || true).expect("the program can be read");
         // Nobody waits: whoever has to read fails.
         assert_eq!(recent.digest(&file, before, || false).expect("it is known"), own);
-        assert!(recent.digest(&file, now(), || false).is_err(), "an older digest served");
+        assert!(recent.digest(&file, Instant::now(), || false).is_err(), "an older digest served");
         // A file in another state is another.
         let mut child = std::process::Command::new("/bin/sleep").arg("60").spawn().expect("start a program");
         while fs::read_link(format!("/proc/{}/exe", child.id())).ok() == fs::read_link("/proc/self/exe").ok()
