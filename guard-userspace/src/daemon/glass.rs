@@ -17,6 +17,8 @@ use crate::policy::mode::{self, Wanted};
 
 /// How long the kernel may take to stop or end everything.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at who is left of a killed session.
+const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 /// Longer notes say nothing more.
 const LONGEST_NOTE: usize = 1024;
 
@@ -88,6 +90,7 @@ impl Daemon {
         let directory = self.directory(id);
         let mut killed = processes_in(&directory);
         let deadline = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_millis(1);
         loop {
             // At once, whoever is elsewhere: looking for those takes a while, and most are here.
             let _ = fs::write(directory.join("cgroup.kill"), "1");
@@ -102,6 +105,9 @@ impl Daemon {
                 // Where there is no cgroup any more to bring it back to.
                 let _ = i32::try_from(pid).map(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL));
             }
+            // They need the processors to die, and a look at every process of the host takes one from them.
+            thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

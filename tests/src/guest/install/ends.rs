@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use super::super::agent::{End, REFUSED, Who, inside};
 use super::super::ground::{At, Kind};
@@ -97,17 +98,32 @@ fn starts_with_the_last_good_policies(at: &At) -> Result<()> {
     let lock = Path::new(POLICIES).join(".#box.yaml");
     symlink("somebody@somewhere.1", &lock)?;
     let started = Stage::start_with(&["--detach"], |status| status["enforcing"] == true);
+    // While the file is there: a daemon that sees it gone reads the others, and is content.
+    let said = status();
     fs::remove_file(&file)?;
     let stage = started?;
-    let (said, cgroup) = (status(), stage.cgroup("box")?);
-    ensure!(said["reasons"].to_string().contains("broken.yaml"), "{}", said["reasons"]);
-    let end = inside(cgroup.path(), Who::Root, || fs::write(at.file(), "after\n"))?;
-    ensure!(end == REFUSED, "by the last good policies an attempt ended with {end:?}");
-    fs::remove_file(&lock)?;
-    stage.reload()?;
-    ensure!(status()["reasons"] == serde_json::json!([]), "{}", status()["reasons"]);
+    let goes_on = goes_on_with_them(&stage, at, &said);
+    let unlocked = fs::remove_file(&lock);
+    let mended = goes_on.and_then(|()| mends(&stage));
     // What comes after this has a guard of its own, in the usual places.
     end_daemon(stage.daemon, Signal::SIGTERM)?;
+    mended?;
+    unlocked?;
     ensure!(!Path::new(PINS).exists(), "something is pinned again");
+    Ok(())
+}
+
+fn goes_on_with_them(stage: &Stage, at: &At, said: &Value) -> Result<()> {
+    ensure!(said["reasons"].to_string().contains("broken.yaml"), "{}", said["reasons"]);
+    let cgroup = stage.cgroup("box")?;
+    let end = inside(cgroup.path(), Who::Root, || fs::write(at.file(), "after\n"))?;
+    ensure!(end == REFUSED, "by the last good policies an attempt ended with {end:?}");
+    Ok(())
+}
+
+fn mends(stage: &Stage) -> Result<()> {
+    stage.reload()?;
+    let reasons = status()["reasons"].take();
+    ensure!(reasons == serde_json::json!([]), "{reasons}");
     Ok(())
 }
