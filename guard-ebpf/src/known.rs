@@ -13,6 +13,7 @@ use crate::hooks::{EPERM, MAY_BE_LOST, why};
 use crate::kernel::{self, count, get, put};
 use crate::near::{self, Slot};
 use crate::object::{HEAD, Scratch};
+use crate::walk;
 
 /// Names kept for a directory and an action.
 pub(crate) const NAMES: usize = 4;
@@ -161,6 +162,33 @@ pub(crate) extern "C" fn tell(slot: *mut Slot, case: u64, session: u64, generati
     };
     count(Site::Allowed);
     if !sent && case & MAY_BE_LOST == 0 { -i64::from(EPERM) } else { 0 }
+}
+
+/// Lays the path of the name that was met last into the scratch space, and the plain yes that it got. 0 if there is no
+/// room for the path.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(export_name = "lay_known")]
+#[inline(never)]
+pub(crate) extern "C" fn lay(scratch: *mut Scratch, slot: *mut Slot) -> u64 {
+    if scratch.is_null() || slot.is_null() {
+        return 0;
+    }
+    walk::overwritten(scratch);
+    // SAFETY: not null, map values.
+    unsafe {
+        let known = place(slot, get(&raw const (*slot).met));
+        let name = get(&raw const (*known).name);
+        if !spell(scratch, name) {
+            return 0;
+        }
+        put(&raw mut (*scratch).start, PATH_MAX as u64 - name.length);
+        let decision = &raw mut (*scratch).decision;
+        put(&raw mut (*decision).answer, get(&raw const (*known).answer));
+        put(&raw mut (*decision).shadow, Answer::NONE.0);
+        put(&raw mut (*decision).policy, get(&raw const (*known).policy));
+        put(&raw mut (*decision).needs_args, 0);
+    }
+    near::complete(scratch, slot)
 }
 
 /// Keeps the name that was asked about with the decision in the scratch space, which is a plain yes.

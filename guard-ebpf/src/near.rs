@@ -8,7 +8,7 @@
 
 use core::mem::MaybeUninit;
 
-use guard_common::abi::Event;
+use guard_common::abi::{Action, Event};
 use guard_common::limits::{NAME_MAX, PATH_MAX, POLICIES_PER_DOMAIN};
 use guard_common::table::{self, Words};
 
@@ -238,6 +238,10 @@ fn mix(hash: u64, directory: u64, dentry: u64, session: u64) -> u64 {
 /// The slot that a directory would be in, null if there is no room.
 #[inline(always)]
 fn slot(task: Ptr, number: u64, case: u64, create: bool) -> *mut Slot {
+    // Where each process has a memory of its own, a new one has none, and most run one program.
+    if off!(STORAGE_BUSY) != 0 && (case >> 32) as u32 & 7 == Action::Exec as u32 {
+        return core::ptr::null_mut();
+    }
     let near = storage::near(task, create);
     if near.is_null() {
         return core::ptr::null_mut();
@@ -383,23 +387,9 @@ pub(crate) extern "C" fn complete(scratch: *mut Scratch, slot: *mut Slot) -> u64
             }
         }
         put(&raw mut (*scratch).start, start - length);
+        walk::spelt(scratch, get((&raw const (*slot).key).cast::<u64>().add(SEQUENCES)));
     }
     1
-}
-
-/// Nothing is remembered any more.
-#[inline(always)]
-pub(crate) fn forget(near: *mut Near) {
-    let mut at = 0;
-    while at < SLOTS {
-        // SAFETY: a map value; below the array's length.
-        unsafe {
-            let slot = (&raw mut (*near).slots).cast::<Slot>().add(at);
-            put((&raw mut (*slot).key).cast::<u64>().add(GENERATION), 0);
-            known::forget(slot);
-        }
-        at += 1;
-    }
 }
 
 /// The name that was asked about is a plain yes, and is remembered as one.

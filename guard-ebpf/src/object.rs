@@ -33,21 +33,25 @@ pub(crate) struct Scratch {
     pub(crate) decision: crate::judge::Outcome,
     /// See `near`.
     pub(crate) near: crate::near::Question,
-    /// The generation under which an address was decided on last.
+    /// What comes of the decision.
+    pub(crate) what: crate::emit::What,
+    /// See `hold`: a digest in the making.
+    pub(crate) sip: crate::hold::Sip,
+    pub(crate) aside: Aside,
+    /// See `hooks::life`.
+    pub(crate) words: Words,
+    /// The generation under which an address was decided on last. What stands before this is written before it is read, in
+    /// each call: a berth that is left is cleared from here on.
     pub(crate) decided_in: u64,
     /// See `heard`.
     pub(crate) heard: crate::heard::Heard,
     /// See `hooks::inherited`.
     pub(crate) approved: [Approved; REMEMBERED],
-    /// What comes of the decision.
-    pub(crate) what: crate::emit::What,
     /// See `passed`.
     pub(crate) ticket: crate::passed::Ticket,
     pub(crate) object: u64,
     pub(crate) spent: u64,
-    /// See `hold`: the digest in the making, that of argv, the one of the argv that was approved, and that of an answer
-    /// that was not taken yet.
-    pub(crate) sip: crate::hold::Sip,
+    /// See `hold`: the digest of argv, the one of the argv that was approved, and that of an answer that was not taken yet.
     pub(crate) argv: u64,
     pub(crate) granted: u64,
     pub(crate) kept: u64,
@@ -61,16 +65,14 @@ pub(crate) struct Scratch {
     pub(crate) births: u64,
     pub(crate) born_in: u64,
     pub(crate) born: [u64; crate::confine::BORN],
-    pub(crate) aside: Aside,
     pub(crate) differ: u64,
-    /// See `hooks::life`.
-    pub(crate) words: Words,
 }
 
 const _: () = assert!(size_of::<Scratch>().is_multiple_of(8) && BYTES.is_multiple_of(8));
 
-/// Scratch space that lies ready, with room to remember directories. But for the bytes of objects all of it that is
-/// looked at is zero as long as nobody owns it.
+/// Scratch space that lies ready, with room to remember directories. What a task could have left for itself is zero as
+/// long as nobody owns it. Directories stay: what is remembered of them holds for whoever is in the same domain and the
+/// same mount namespace, and whoever is next is often the same agent's next process.
 #[repr(C)]
 pub(crate) struct Berth {
     /// The task's address, 0 for one that can be had.

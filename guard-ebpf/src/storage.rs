@@ -6,6 +6,7 @@
 //! decide in. There the list that the storage keeps is read without the helper, and what must be written
 //! lies in a map of spares. From 6.2 on LSM programs look up without that lock, and the loader says so.
 
+use core::mem::offset_of;
 use core::ptr;
 
 use aya_ebpf::helpers::generated as helpers;
@@ -18,8 +19,9 @@ use crate::kernel::{self, Ptr, at, count, get, load, off, put};
 use crate::maps::{
     BERTHS, BLANK_EXEC, BLANK_SCRATCH, EXECS, LABELS, Map, NEAR, SCRATCH, SPARE_EXECS, SPARE_SCRATCH,
 };
-use crate::near::{self, Near};
-use crate::object::{BYTES, Berth, Scratch};
+use crate::near::Near;
+use crate::object::{Berth, Scratch};
+use crate::walk;
 
 /// More than the maps of guard and of others that a task can be in.
 const ELEMENTS: u32 = 16;
@@ -219,11 +221,11 @@ extern "C" fn clear(berth: *mut Berth) -> u64 {
         return 0;
     }
     // SAFETY: not null, a map value; `&raw` makes no reference.
-    let (words, near, owner, since) = unsafe {
-        let words = scratch_of(berth).cast::<u64>();
-        (words, &raw mut (*berth).near, &raw mut (*berth).owner, &raw mut (*berth).born)
+    let (words, owner, since) = unsafe {
+        (scratch_of(berth).cast::<u64>(), &raw mut (*berth).owner, &raw mut (*berth).born)
     };
-    let (mut at, end) = (BYTES / 8, size_of::<Scratch>() / 8);
+    walk::overwritten(scratch_of(berth));
+    let (mut at, end) = (offset_of!(Scratch, decided_in) / 8, size_of::<Scratch>() / 8);
     // SAFETY: inside the scratch space.
     unsafe {
         // As a loop by ones it would be three times as long.
@@ -243,7 +245,6 @@ extern "C" fn clear(berth: *mut Berth) -> u64 {
             at += 1;
         }
     }
-    near::forget(near);
     put(since, 0);
     // In this order for whoever takes it next, on whatever processor.
     kernel::swap(owner, NOBODY, 0);

@@ -166,7 +166,7 @@ fn is_spelt(scratch: *mut Scratch) -> bool {
 
 /// The path of the place that was aimed at lies in the scratch space now.
 #[inline(always)]
-fn spelt(scratch: *mut Scratch, under: u64) {
+pub(crate) fn spelt(scratch: *mut Scratch, under: u64) {
     // SAFETY: `scratch` is a map value.
     unsafe {
         let walk = &raw mut (*scratch).walk;

@@ -24,7 +24,33 @@ pub(crate) fn place(subject: Subject, action: Action, op: Op, at: Place) -> i32 
 /// The same with more to say about the case; what comes back is no return code yet.
 #[inline(always)]
 pub(crate) fn question(subject: Subject, action: Action, op: Op, at: Place, more: u64) -> i64 {
-    judge_place(subject.task, at.mount, at.dentry, pack(subject, action, op) | more, subject.session)
+    let case = pack(subject, action, op) | more;
+    // Each has what the other needs not, and each program is verified with one of them.
+    if action == Action::Exec {
+        judge_run(subject.task, at.mount, at.dentry, case, subject.session)
+    } else {
+        judge_place(subject.task, at.mount, at.dentry, case, subject.session)
+    }
+}
+
+/// A file that is to be run.
+#[inline(never)]
+fn judge_run(task: Ptr, mount: Ptr, dentry: Ptr, case: u64, session: u64) -> i64 {
+    let at = Place { mount, dentry };
+    let slot = near::recall(task, mount, dentry, case);
+    let scratch = object::scratch(task);
+    if scratch.is_null() {
+        let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
+        return refuse(arena, case);
+    }
+    passed::about(scratch, dentry as u64);
+    at.aim(scratch);
+    let known = run_again(at, scratch, slot, case, session);
+    if known != UNKNOWN {
+        return known;
+    }
+    near::ask(scratch, dentry, case);
+    judge_aimed(scratch, case, session)
 }
 
 #[inline(never)]
@@ -37,12 +63,9 @@ fn judge_place(task: Ptr, mount: Ptr, dentry: Ptr, case: u64, session: u64) -> i
             return refused;
         }
     }
-    // A new process has no directories yet, and most run one program.
-    if action != Action::Exec as u32 {
-        let known = recalled(at, case, session, near::recall(task, mount, dentry, case));
-        if known != UNKNOWN {
-            return known;
-        }
+    let known = recalled(at, case, session, near::recall(task, mount, dentry, case));
+    if known != UNKNOWN {
+        return known;
     }
     let scratch = object::scratch(task);
     if scratch.is_null() {
@@ -52,8 +75,7 @@ fn judge_place(task: Ptr, mount: Ptr, dentry: Ptr, case: u64, session: u64) -> i
     passed::about(scratch, dentry as u64);
     at.aim(scratch);
     near::ask(scratch, dentry, case);
-    let code = judge_aimed(scratch, case, session);
-    if case & OPENS != 0 && code == 0 && passed::has_spent(scratch) { PAID_FOR } else { code }
+    judge_aimed(scratch, case, session)
 }
 
 /// Nothing is remembered that answers.
@@ -77,6 +99,26 @@ fn recalled(at: Place, case: u64, session: u64, slot: *mut near::Slot) -> i64 {
     known::tell(slot, case, session, arena.word(table::AT_GENERATION))
 }
 
+/// The same of a program that is to be run. What it becomes is told of by its path, so that has to lie in the scratch
+/// space, with the decision, as if both had just been made.
+#[inline(always)]
+fn run_again(at: Place, scratch: *mut Scratch, slot: *mut near::Slot, case: u64, session: u64) -> i64 {
+    if slot.is_null() {
+        return UNKNOWN;
+    }
+    let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
+    // SAFETY: not null, a map value.
+    if unsafe { near::generation_of(slot) } != arena.word(table::AT_GENERATION) || known::lay(scratch, slot) == 0
+    {
+        return UNKNOWN;
+    }
+    let case = noted(arena, case, || near::digest_of(at.dentry, session));
+    if case == 0 {
+        return 0;
+    }
+    tell(scratch, case, session, arena.word(table::AT_GENERATION))
+}
+
 /// Decides on what was aimed at, and has been asked about.
 // SAFETY: the name is this function's alone in the object.
 #[unsafe(no_mangle)]
@@ -88,8 +130,7 @@ extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64) -> i64
     }
     let mut case = case;
     let (domain, action) = (case as u32, (case >> 32) as u32 & 7);
-    let remembers = action != Action::Exec as u32;
-    let slot = if remembers { near::slot_for(scratch, case) } else { core::ptr::null_mut() };
+    let slot = near::slot_for(scratch, case);
     let mut spelt = false;
     let mut reason = 0;
     if near::resume(scratch, slot) != 0 && weigh(scratch, domain, action, 1) == 0 {
@@ -97,10 +138,14 @@ extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64) -> i64
         if case == 0 || case & RECORD != 0 {
             near::learn(scratch, slot);
         }
-        if case == 0 {
+        // What a program becomes is told of by its path, be it recorded or not.
+        if case == 0 && action != Action::Exec as u32 {
             return 0;
         }
         spelt = near::complete(scratch, slot) != 0;
+        if case == 0 {
+            return 0;
+        }
         if spelt && case & RECORD != 0 {
             return tell(scratch, case, session, arena.word(table::AT_GENERATION));
         }
@@ -109,9 +154,7 @@ extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64) -> i64
         let end = walk::ended(walk::spell(scratch));
         if end == End::Done {
             reason = weigh(scratch, domain, action, 0);
-            if remembers {
-                near::keep(scratch, case);
-            }
+            near::keep(scratch, case);
             if reason == 0 && case & RECORD == 0 {
                 // A walk can take long.
                 let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
@@ -128,7 +171,8 @@ extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64) -> i64
         }
     }
     let digest = near::digest(scratch, session);
-    conclude(scratch, case, session, reason | digest << 32)
+    let code = conclude(scratch, case, session, reason | digest << 32);
+    if case & OPENS != 0 && code == 0 && passed::has_spent(scratch) { PAID_FOR } else { code }
 }
 
 /// 0 where the decision in the scratch space is a plain yes and nothing else comes of it, else the case.
