@@ -221,9 +221,8 @@ extern "C" fn clear(berth: *mut Berth) -> u64 {
         return 0;
     }
     // SAFETY: not null, a map value; `&raw` makes no reference.
-    let (words, owner, since) = unsafe {
-        (scratch_of(berth).cast::<u64>(), &raw mut (*berth).owner, &raw mut (*berth).born)
-    };
+    let (words, owner, since) =
+        unsafe { (scratch_of(berth).cast::<u64>(), &raw mut (*berth).owner, &raw mut (*berth).born) };
     walk::overwritten(scratch_of(berth));
     let (mut at, end) = (offset_of!(Scratch, decided_in) / 8, size_of::<Scratch>() / 8);
     // SAFETY: inside the scratch space.

@@ -108,7 +108,8 @@ fn run_again(at: Place, scratch: *mut Scratch, slot: *mut near::Slot, case: u64,
     }
     let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
     // SAFETY: not null, a map value.
-    if unsafe { near::generation_of(slot) } != arena.word(table::AT_GENERATION) || known::lay(scratch, slot) == 0
+    if unsafe { near::generation_of(slot) } != arena.word(table::AT_GENERATION)
+        || known::lay(scratch, slot) == 0
     {
         return UNKNOWN;
     }

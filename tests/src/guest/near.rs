@@ -1,6 +1,8 @@
 //! Directories that a task has just been in, and names that it has just opened there: both are remembered, and nothing
 //! that changes them may be missed.
 
+pub(super) mod next;
+
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

@@ -3,6 +3,8 @@
 
 use guard_common::abi::BoundaryItem;
 
+use super::near::next;
+
 /// Name and text of each.
 pub(super) fn all() -> Vec<(String, String)> {
     let mut all = vec![
@@ -30,6 +32,9 @@ pub(super) fn all() -> Vec<(String, String)> {
         all.push((name.to_owned(), text.to_owned()));
     }
     all.push(("names".to_owned(), super::near::policy("allow")));
+    for (name, verdict) in [(next::RUNS, "allow"), (next::STAYS, "block")] {
+        all.push((name.to_owned(), next::policy(name, verdict)));
+    }
     all.push(("held".to_owned(), super::verdicts::held("held", "2m", 300)));
     all.push(("brief".to_owned(), super::verdicts::held("brief", "2s", 2)));
     all.extend(BoundaryItem::ALL.iter().map(|item| {
