@@ -93,6 +93,12 @@ impl Key {
         Self([u64::from(first) << 32, second, third])
     }
 
+    /// The protocol in the key of an IPv4 address.
+    #[inline(always)]
+    pub(crate) fn protocol(self) -> u8 {
+        (self.0[2] >> 40) as u8
+    }
+
     #[inline(always)]
     pub(crate) fn is_v4(self) -> bool {
         // An IPv6 key's family is in the first word; the second is all address, and may be zero.

@@ -48,10 +48,10 @@ impl Packet {
     }
 }
 
-/// Where a packet goes and by which protocol, if it is what most are: IPv4 without options, and not to a loopback address
+/// Where a packet goes, if it is what most are: IPv4 without options, and not to a loopback address
 /// through another interface.
 #[inline(always)]
-pub(crate) fn plain(skb: *const __sk_buff) -> Option<(u8, Key)> {
+pub(crate) fn plain(skb: *const __sk_buff) -> Option<Key> {
     // SAFETY: members of the context; the verifier knows the first two for the packet's bounds, which are looked at
     // before anything is read.
     unsafe {
@@ -65,7 +65,7 @@ pub(crate) fn plain(skb: *const __sk_buff) -> Option<(u8, Key)> {
             return None;
         }
         let (protocol, port) = (get(data.add(9)), get(data.add(22).cast::<u16>()));
-        Some((protocol, Key::v4(address, protocol, port)))
+        Some(Key::v4(address, protocol, port))
     }
 }
 
@@ -75,11 +75,14 @@ const V6_HEADER: u32 = 40;
 
 /// In bytes, from the network header on: a packet that is cut up later has headers for each piece.
 #[inline(always)]
-pub(crate) fn counted(skb: *const __sk_buff, protocol: u8, header: u32) -> u32 {
+pub(crate) fn counted(skb: *const __sk_buff, protocol: impl FnOnce() -> u8, header: u32) -> u32 {
     // SAFETY: members of the context.
     let (length, pieces) = unsafe { (get(&raw const (*skb).len), get(&raw const (*skb).gso_segs)) };
-    let header = header + if protocol == UDP { 8 } else { 20 };
-    if pieces > 1 { length + (pieces - 1) * header } else { length }
+    if pieces > 1 {
+        length + (pieces - 1) * (header + if protocol() == UDP { 8 } else { 20 })
+    } else {
+        length
+    }
 }
 
 /// Reads a packet from its network header on. What cannot be read strays.
@@ -93,7 +96,7 @@ pub(crate) fn read(skb: *const __sk_buff) -> Packet {
             get(&raw const (*skb).ifindex),
         )
     };
-    let (to, length) = (Key([0, 0, 0]), counted(skb, 0, V6_HEADER));
+    let (to, length) = (Key([0, 0, 0]), counted(skb, || 0, V6_HEADER));
     let unread =
         Packet { protocol: 0, next: 0, plain: false, strays: true, near: false, interface, length, to };
     // SAFETY: only compared.
@@ -107,7 +110,7 @@ pub(crate) fn read(skb: *const __sk_buff) -> Packet {
             unsafe { (get(data.add(9)), get(data.add(16).cast::<u32>()), get(data.add(22).cast::<u16>())) };
         let near = address as u8 == 127;
         let (protocol, to) = (usual(next), Key::v4(address, next, port));
-        let (strays, length) = (near && interface != LOOPBACK, counted(skb, next, V4_HEADER));
+        let (strays, length) = (near && interface != LOOPBACK, counted(skb, || next, V4_HEADER));
         return Packet { protocol, next, plain: true, strays, near, interface, length, to };
     }
     if version >> 4 == 4 {
@@ -129,7 +132,7 @@ pub(crate) fn read(skb: *const __sk_buff) -> Packet {
     // Hop-by-hop, routing, fragment, destination options, mobility: all can carry a way of their own.
     let plain = !matches!(next, 0 | 43 | 44 | 60 | 135);
     let to = Key::v6(halves, next, port);
-    let (near, length) = (own || is_of_link(halves), counted(skb, next, V6_HEADER));
+    let (near, length) = (own || is_of_link(halves), counted(skb, || next, V6_HEADER));
     Packet { protocol: usual(next), next, plain, strays: strays || !plain, near, interface, length, to }
 }
 

@@ -96,24 +96,28 @@ fn sends_to(subject: Subject, sk: Ptr, message: Ptr, name: u64) -> bool {
 /// Does a packet of a governed cgroup go to where everybody of its domain may, or to whom it was agreed to for its socket?
 #[inline(always)]
 pub(super) fn passes(skb: *const __sk_buff, sk: *const bpf_sock, cgroup: u64) -> bool {
-    let Some((protocol, to)) = packet::plain(skb) else { return false };
+    let Some(to) = packet::plain(skb) else { return false };
     let Some(known) = whose::is_known(cgroup, to.0[2]) else { return false };
-    if protocol != TCP && protocol != UDP || packet::device(sk) != 0 {
+    if packet::device(sk) != 0 {
         return false;
     }
     // Most go where everybody may, of which nothing need be kept; what was agreed to for others is in no other name than
-    // their cgroup's.
+    // their cgroup's. An easy peer's key names TCP or UDP.
     let kept = !known.easy || FOREIGN.happened();
     let approved = if kept { approval::find(sk.cast::<u8>()) } else { core::ptr::null_mut() };
     let session = match approval::made_for(approved) {
-        None if known.easy && !(protocol == TCP && packet::listens(sk)) => known.session,
+        None if known.easy && !packet::listens(sk) => known.session,
         // A sandbox has limits of its own.
         Some((domain, session))
-            if domain == known.domain && approval::holds(approved) && approval::names(approved, to) =>
+            if matches!(to.protocol(), TCP | UDP)
+                && domain == known.domain
+                && approval::holds(approved)
+                && approval::names(approved, to) =>
         {
             session
         }
         _ => return false,
     };
-    known.limit == 0 || spent::fits(session, known.limit, packet::counted(skb, protocol, packet::V4_HEADER))
+    known.limit == 0
+        || spent::fits(session, known.limit, packet::counted(skb, || to.protocol(), packet::V4_HEADER))
 }
