@@ -284,6 +284,34 @@ pub(crate) fn emit_key<const BY_TASK: bool>(what: &What, cgroup: u64, key: Key) 
     }
 }
 
+/// Sends an event without an object about a call of the running task.
+#[inline(always)]
+pub(crate) fn emit_alone(what: &What) {
+    let mut event = MaybeUninit::<Event>::uninit();
+    let event = event.as_mut_ptr();
+    // SAFETY: members of the event on the stack.
+    unsafe {
+        let flags = actor(event);
+        put(&raw mut (*event).session, what.session);
+        put(&raw mut (*event).generation, what.generation);
+        put(&raw mut (*event).detail, what.detail);
+        put(&raw mut (*event).domain, what.domain);
+        put(&raw mut (*event).answer, what.answer);
+        put(&raw mut (*event).shadow, what.shadow);
+        put(&raw mut (*event).errno, what.errno);
+        put(&raw mut (*event).reason, what.reason);
+        put(&raw mut (*event).object_len, 0);
+        put(&raw mut (*event).object_at, size_of::<Event>() as u16);
+        put(&raw mut (*event).policy, what.policy);
+        put(&raw mut (*event).kind, what.kind);
+        put(&raw mut (*event).action, what.action);
+        put(&raw mut (*event).op, what.op);
+        put(&raw mut (*event).verdict, what.verdict);
+        put(&raw mut (*event).flags, what.flags | flags);
+        send(event, size_of::<Event>() as u64);
+    }
+}
+
 /// Sends an event about a process, which need not be the running one: without an object, and so without its
 /// scratch space. `who` is the task whose credentials and name count.
 #[inline(always)]

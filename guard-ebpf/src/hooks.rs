@@ -43,9 +43,9 @@ use guard_common::table::{self, Answer, DomainFlags, Words};
 
 use crate::emit::{self, What, emit};
 use crate::judge::{self, Arena};
-use crate::kernel::{self, count, get};
+use crate::kernel::{count, get};
 use crate::maps::SEEN;
-use crate::object::{self, Scratch};
+use crate::object::Scratch;
 use crate::subject::Subject;
 use crate::{budget, confine, hold, passed};
 
@@ -425,22 +425,16 @@ extern "C" fn judge_boundary(case: u64, session: u64, bit: u64, why: u64) -> i64
     if arena.word(table::domain_at(domain) + table::domain::BOUNDARY) & bit != 0 {
         return 0;
     }
-    let flags = arena.flags(domain);
-    let scratch = object::scratch(kernel::current());
-    if scratch.is_null() {
-        return refuse(arena, case);
-    }
-    emit::no_object(scratch);
-    // SAFETY: not null, a map value that is the task's own.
-    let facts = unsafe { &mut (*scratch).what };
-    fault(facts, flags, why as u16);
+    // Not in the scratch space: files send their signals from interrupts too, in the middle of what the task was about.
+    let mut facts = What::default();
+    fault(&mut facts, arena.flags(domain), why as u16);
     facts.session = session;
     facts.domain = domain;
     facts.generation = arena.word(table::AT_GENERATION);
     facts.action = Action::Boundary as u8;
     facts.op = (case >> 40) as u8;
     facts.detail = why >> 16;
-    tally(facts);
-    emit(scratch);
+    tally(&facts);
+    emit::emit_alone(&facts);
     i64::from(facts.errno)
 }

@@ -103,6 +103,8 @@ pub(crate) extern "C" fn weigh(scratch: *mut Scratch, domain: u32, action: u32, 
     } else if near::generation(scratch) != arena.word(table::AT_GENERATION) {
         return STALE;
     }
+    // SAFETY: not null, a map value.
+    unsafe { put(&raw mut (*scratch).weighed_in, arena.word(table::AT_GENERATION)) };
     begin(scratch);
     let mut context = Matching { arena, scratch, domain, action: action & 7, resumed };
     // SAFETY: the callback takes the context it is given here.

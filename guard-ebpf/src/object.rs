@@ -31,6 +31,8 @@ pub(crate) struct Scratch {
     pub(crate) states: [u32; POLICIES_PER_DOMAIN * 2],
     /// See `judge`.
     pub(crate) decision: crate::judge::Outcome,
+    /// The generation that the states are of.
+    pub(crate) weighed_in: u64,
     /// See `near`.
     pub(crate) near: crate::near::Question,
     /// What comes of the decision.

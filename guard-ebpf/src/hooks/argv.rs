@@ -23,7 +23,7 @@ use guard_common::table::{self, Answer, Words};
 use crate::confine;
 use crate::hold;
 use crate::hooks::{DECIDED, EPERM, life, pack, returned, settle};
-use crate::judge::{self, Arena};
+use crate::judge::{self, Arena, weigh};
 use crate::kernel::{self, Ptr, at, count, follow, get, load, put};
 use crate::object::{self, Place, Scratch};
 use crate::storage;
@@ -46,6 +46,8 @@ pub(crate) struct Pending {
     levels: u64,
     /// The domain that decided on the path.
     domain: u64,
+    /// The generation that it decided under, 0 if the levels were decided under different ones.
+    generation: u64,
     /// argc as each level had it: the kernel puts an interpreter's words in front of a script's.
     argc: [u64; LEVELS],
     states: [u32; AUTOMATA * LEVELS],
@@ -140,6 +142,9 @@ fn note(scratch: *mut Scratch, pending: *mut Pending, argc: u64) -> bool {
             put((&raw mut (*pending).states).cast::<u32>().add(level * AUTOMATA + i), state);
             i += 1;
         }
+        let generation = get(&raw const (*scratch).weighed_in);
+        let all = level == 0 || get(&raw const (*pending).generation) == generation;
+        put(&raw mut (*pending).generation, if all { generation } else { 0 });
         put(&raw mut (*pending).levels, level as u64 + 1);
     }
     true
@@ -226,9 +231,14 @@ fn judge_argv(
         // SAFETY: as above.
         if granted != 0 && unsafe { get(&raw const (*scratch).argv) } != granted {
             why = Reason::Changed as u64;
-        } else if asked {
-            walk(arena, pending, scratch, subject.domain);
+        } else if asked && (is_of(arena, pending) || again(arena, scratch, pending, (subject.domain, end))) {
+            // SAFETY: a map value.
+            if unsafe { get(&raw const (*pending).levels) } != 0 {
+                walk(arena, pending, scratch, subject.domain);
+            }
             why |= DECIDED;
+        } else if asked {
+            why = Reason::Changed as u64;
         } else {
             return 0;
         }
@@ -237,6 +247,34 @@ fn judge_argv(
         why = Reason::ArgvTooLong as u64;
     }
     settle(scratch, pack(subject, Action::Exec, Op::Argv), subject.session, why)
+}
+
+/// Are the states those of the live arena's automata?
+#[inline(always)]
+fn is_of(arena: Arena, pending: *mut Pending) -> bool {
+    // SAFETY: a map value.
+    unsafe { get(&raw const (*pending).generation) == arena.word(table::AT_GENERATION) }
+}
+
+/// Decides on the path once more, because the policies have changed since. Not of a script: its path is no longer known.
+#[inline(always)]
+fn again(arena: Arena, scratch: *mut Scratch, pending: *mut Pending, (domain, end): (u32, u64)) -> bool {
+    // SAFETY: map values.
+    let (levels, argc) =
+        unsafe { (get(&raw const (*pending).levels), get((&raw const (*pending).argc).cast::<u64>())) };
+    if levels != 1 || walk::ended(end) != End::Done {
+        return false;
+    }
+    if weigh(scratch, domain, Action::Exec as u32, 0) != 0 {
+        return false;
+    }
+    // SAFETY: a map value.
+    unsafe { put(&raw mut (*pending).levels, 0) };
+    if !judge::decision(scratch).needs_args {
+        // SAFETY: a map value.
+        return unsafe { get(&raw const (*scratch).weighed_in) == arena.word(table::AT_GENERATION) };
+    }
+    note(scratch, pending, argc) && is_of(arena, pending)
 }
 
 /// Every policy at every level goes on over argv; the outcome lies in the scratch space.

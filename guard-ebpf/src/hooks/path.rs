@@ -44,6 +44,8 @@ fn judge_run(task: Ptr, mount: Ptr, dentry: Ptr, case: u64, session: u64) -> i64
         return refuse(arena, case);
     }
     passed::about(scratch, dentry as u64);
+    // Where nothing can be decided argv is not waited for, whatever was before.
+    judge::begin(scratch);
     at.aim(scratch);
     let known = run_again(at, scratch, slot, case, session);
     if known != UNKNOWN {
