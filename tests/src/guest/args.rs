@@ -1,5 +1,7 @@
 //! Rules with `args:`: what argv says when the new image has it, and not a moment earlier.
 
+mod overtaken;
+
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -20,6 +22,8 @@ pub(super) const TESTS: &[Test] = &[
     Test::new("argv blocks and allows what its rules say, and what is doubtful is refused", lines)
         .within(200),
     Test::new("argv that changes while it is being taken is judged as the program gets it", swapped)
+        .within(200),
+    Test::new("an exec that other policies overtake is judged by those alone", overtaken::overtaken)
         .within(200),
     Test::new("a candidate changes nothing, be it stricter or laxer", candidates).within(200),
 ];
