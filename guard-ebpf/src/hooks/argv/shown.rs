@@ -9,7 +9,8 @@ use aya_ebpf::helpers::generated as helpers;
 use guard_common::abi::{Action, Op, Verdict};
 use guard_common::limits::PATH_MAX;
 
-use super::{ARGV, Pending, WORD, find_words, pend, walk};
+use super::words::{find_words, walk};
+use super::{ARGV, Pending, WORD, pend};
 use crate::emit::TAIL;
 use crate::hold;
 use crate::hooks::{EPERM, NO_HOLD, returned, settle};
