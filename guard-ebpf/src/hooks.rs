@@ -13,6 +13,7 @@ mod exec;
 mod file;
 mod inherited;
 mod ipc;
+mod item;
 mod knobs;
 mod life;
 mod mapping;
@@ -35,13 +36,14 @@ mod unix;
 
 pub(crate) use argv::{Pending, judge_words};
 pub(crate) use inherited::{Approved, REMEMBERED};
+pub(crate) use item::{boundary, capability};
 pub(crate) use path::{decide_spelt, place, question};
 
-use guard_common::abi::{Action, BoundaryItem, CAPS_KEPT, EventFlags, EventKind, Op, Reason, Site, Verdict};
+use guard_common::abi::{Action, EventFlags, EventKind, Op, Reason, Site, Verdict};
 use guard_common::decide::Decision;
 use guard_common::table::{self, Answer, DomainFlags, Words};
 
-use crate::emit::{self, What, emit};
+use crate::emit::{What, emit};
 use crate::judge::{self, Arena};
 use crate::kernel::{count, get};
 use crate::maps::SEEN;
@@ -390,51 +392,4 @@ fn records(arena: Arena, case: u64, digest: u64) -> bool {
         count(Site::SeenFailed);
     }
     true
-}
-
-/// One of the boundary's items: blocked unless the policy opens it. `detail` goes into the record.
-#[inline(always)]
-pub(crate) fn boundary(subject: Subject, item: BoundaryItem, op: Op, detail: u32) -> i32 {
-    let why = Reason::Boundary as u64 | (item as u64) << 16 | u64::from(detail) << 32;
-    returned(judge_boundary(pack(subject, Action::Boundary, op), subject.session, item.bit(), why))
-}
-
-/// A capability: refused unless the domain keeps it.
-#[inline(always)]
-pub(crate) fn capability(subject: Subject, capability: u32, quiet: bool) -> i32 {
-    let Some(arena) = Arena::live() else { return -EPERM };
-    let at = table::domain_at(subject.domain);
-    let bit = 1u64 << (capability & 63);
-    if capability < 64 && (CAPS_KEPT | arena.word(at + table::domain::CAPS)) & bit != 0 {
-        return 0;
-    }
-    if quiet {
-        return if arena.flags(subject.domain).has(DomainFlags::SHADOW) { 0 } else { -EPERM };
-    }
-    let why = Reason::Capability as u64 | u64::from(capability) << 32;
-    let case = pack(subject, Action::Boundary, Op::Capability);
-    returned(judge_boundary(case, subject.session, 0, why))
-}
-
-// SAFETY: the name is this function's alone in the object.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn judge_boundary(case: u64, session: u64, bit: u64, why: u64) -> i64 {
-    let Some(arena) = Arena::live() else { return -i64::from(EPERM) };
-    let domain = case as u32;
-    if arena.word(table::domain_at(domain) + table::domain::BOUNDARY) & bit != 0 {
-        return 0;
-    }
-    // Not in the scratch space: files send their signals from interrupts too, in the middle of what the task was about.
-    let mut facts = What::default();
-    fault(&mut facts, arena.flags(domain), why as u16);
-    facts.session = session;
-    facts.domain = domain;
-    facts.generation = arena.word(table::AT_GENERATION);
-    facts.action = Action::Boundary as u8;
-    facts.op = (case >> 40) as u8;
-    facts.detail = why >> 16;
-    tally(&facts);
-    emit::emit_alone(&facts);
-    i64::from(facts.errno)
 }

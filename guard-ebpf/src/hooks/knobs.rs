@@ -3,7 +3,7 @@
 use guard_common::abi::offsets::ABSENT;
 use guard_common::abi::{Action, BoundaryItem, Reason};
 
-use crate::hooks::judge_boundary;
+use crate::hooks::item::judge_boundary;
 use crate::kernel::{self, Ptr, at, follow, load, off};
 
 const PROCFS: u64 = 0x9fa0;
