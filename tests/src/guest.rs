@@ -64,6 +64,7 @@ fn suites() -> impl Iterator<Item = &'static Test> {
         shadow::TESTS,
         stress::TESTS,
         near::TESTS,
+        near::names::TESTS,
         near::next::TESTS,
         sessions::TESTS,
         glass::TESTS,

@@ -31,7 +31,7 @@ pub(super) fn all() -> Vec<(String, String)> {
     ] {
         all.push((name.to_owned(), text.to_owned()));
     }
-    all.push(("names".to_owned(), super::near::policy("allow")));
+    all.push(("names".to_owned(), super::near::names::policy("allow")));
     for (name, verdict) in [(next::RUNS, "allow"), (next::STAYS, "block")] {
         all.push((name.to_owned(), next::policy(name, verdict)));
     }
