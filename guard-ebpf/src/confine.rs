@@ -52,18 +52,28 @@ pub(crate) fn ends(task: Ptr) {
     }
 }
 
-/// The domain that `profile` of `unit` leads to from `domain`, 0 for none.
+/// A profile of a unit, in one word.
+#[inline(always)]
+pub(crate) fn sandbox(unit: u32, profile: u8) -> u64 {
+    u64::from(unit) << 8 | u64::from(profile)
+}
+
+/// The domain that a sandbox leads to from `domain`, 0 for none, or if they are not of the live generation:
+/// another knows them by other numbers.
 // SAFETY: the name is this function's alone in the object.
 #[unsafe(export_name = "led_to")]
 #[inline(never)]
-extern "C" fn led(domain: u32, unit: u32, profile: u32) -> u32 {
+extern "C" fn led(domain: u32, sandbox: u64, generation: u64) -> u32 {
     let Some(arena) = Arena::live() else { return 0 };
+    if arena.word(table::AT_GENERATION) != generation {
+        return 0;
+    }
     let at = table::domain_at(domain) + table::domain::POLICIES;
     let policies = arena.flags(domain).policies();
     let mut n = 0;
     while n < POLICIES_PER_DOMAIN as u32 {
-        if n < policies && arena.word(at + n) as u32 == unit {
-            return table::derived(&arena, domain, n, profile as u8);
+        if n < policies && arena.word(at + n) as u32 == (sandbox >> 8) as u32 {
+            return table::derived(&arena, domain, n, sandbox as u8);
         }
         n += 1;
     }
@@ -75,9 +85,9 @@ extern "C" fn led(domain: u32, unit: u32, profile: u32) -> u32 {
 // SAFETY: the name is this function's alone in the object.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn confine(domain: u32, unit: u32, profile: u32) -> u64 {
+pub(crate) extern "C" fn confine(domain: u32, sandbox: u64, generation: u64) -> u64 {
     let task = kernel::current();
-    let to = led(domain, unit, profile);
+    let to = led(domain, sandbox, generation);
     if to == 0 {
         count(Site::SandboxFailed);
         return 0;
@@ -86,7 +96,7 @@ pub(crate) extern "C" fn confine(domain: u32, unit: u32, profile: u32) -> u64 {
     // A process that was moved when it had more threads keeps being looked for in the map, and so is one whose task's
     // storage is busy.
     if !is_alone(task) || moved(task) != 0 || label.is_null() {
-        let now = together(task, domain, unit, profile);
+        let now = together(task, domain, sandbox, generation);
         if now == 0 {
             count(Site::SandboxFailed);
         }
@@ -102,7 +112,7 @@ pub(crate) extern "C" fn confine(domain: u32, unit: u32, profile: u32) -> u64 {
 
 /// Moves a process of several threads.
 #[inline(always)]
-fn together(task: Ptr, domain: u32, unit: u32, profile: u32) -> u32 {
+fn together(task: Ptr, domain: u32, sandbox: u64, generation: u64) -> u32 {
     let key = group(task);
     GROUPS.insert(&key, &u64::from(domain));
     let place = GROUPS.get(&key);
@@ -113,7 +123,7 @@ fn together(task: Ptr, domain: u32, unit: u32, profile: u32) -> u32 {
     let mut was = get(place);
     let mut tries = 0;
     while tries < TRIES {
-        let to = led(was as u32, unit, profile);
+        let to = led(was as u32, sandbox, generation);
         if to == 0 {
             return 0;
         }
@@ -127,21 +137,28 @@ fn together(task: Ptr, domain: u32, unit: u32, profile: u32) -> u32 {
     0
 }
 
-/// Keeps in mind that the image of the exec under way is to be born in a profile; false if there is no room.
-#[inline(always)]
-pub(crate) fn bear(scratch: *mut Scratch, generation: u64, unit: u32, profile: u8) -> bool {
-    // SAFETY: `scratch` is a map value; the index is masked.
+/// Keeps in mind that the image of the exec under way is to be born in a profile; 0 if there is no room, or if it is
+/// to be born in another one under other policies.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(export_name = "bear_later")]
+#[inline(never)]
+pub(crate) extern "C" fn bear(scratch: *mut Scratch, sandbox: u64) -> u64 {
+    if scratch.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, a map value; the index is masked.
     unsafe {
+        let generation = get(&raw const (*scratch).what.generation);
         let births = get(&raw const (*scratch).births);
-        if births >= BORN as u64 {
-            return false;
+        if births >= BORN as u64 || births != 0 && get(&raw const (*scratch).born_in) != generation {
+            return 0;
         }
         let at = kernel::masked(births, BORN as u64 - 1) as usize;
-        put((&raw mut (*scratch).born).cast::<u64>().add(at), u64::from(unit) << 8 | u64::from(profile));
+        put((&raw mut (*scratch).born).cast::<u64>().add(at), sandbox);
         put(&raw mut (*scratch).born_in, generation);
         put(&raw mut (*scratch).births, births + 1);
     }
-    true
+    1
 }
 
 /// The new image is there: the process lives on in whatever its exec led to from `domain`. 0 if it cannot.
@@ -161,7 +178,7 @@ pub(crate) fn deliver(scratch: *mut Scratch, domain: u32) -> u32 {
         if (i as u64) < births {
             // SAFETY: `scratch` is a map value.
             let birth = unsafe { get((&raw const (*scratch).born).cast::<u64>().add(i)) };
-            now = confine(now, (birth >> 8) as u32, birth as u8 as u32) as u32;
+            now = confine(now, birth, generation) as u32;
             if now == 0 {
                 return 0;
             }

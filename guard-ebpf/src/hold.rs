@@ -84,7 +84,8 @@ fn of_argv(scratch: *mut Scratch, what: &mut What) -> u64 {
     if granted == 0 {
         return refused(what, Reason::CannotHold as u64);
     }
-    if granted != argv {
+    // SAFETY: as above.
+    if granted != argv || unsafe { get(&raw const (*scratch).granted_in) } != what.generation {
         return refused(what, Reason::Changed as u64);
     }
     what.errno = 0;
@@ -107,6 +108,7 @@ fn approved(scratch: *mut Scratch, kept: u64) -> u64 {
         put(&raw mut (*scratch).what.reason, Reason::Approved as u16);
         // What was read of argv is what must be run.
         put(&raw mut (*scratch).granted, get(&raw const (*scratch).argv));
+        put(&raw mut (*scratch).granted_in, get(&raw const (*scratch).what.generation));
         put(&raw mut (*scratch).kept, kept);
     }
     1

@@ -190,7 +190,10 @@ extern "C" fn prepare(scratch: *mut Scratch, case: u64, session: u64, reason: u6
     if why != 0 && decided && facts.reason == Reason::Default as u16 {
         facts.reason = why;
     }
-    about(facts, arena.word(table::AT_GENERATION), case, session, reason >> 32);
+    // SAFETY: as above.
+    let weighed_in = unsafe { get(&raw const (*scratch).weighed_in) };
+    let generation = if decided { weighed_in } else { arena.word(table::AT_GENERATION) };
+    about(facts, generation, case, session, reason >> 32);
     facts.flags |= if case & ADDRESS != 0 { EventFlags::ADDRESS } else { 0 };
     // SAFETY: as above.
     let shown = unsafe { get(&raw const (*scratch).shown) } as u32;
@@ -207,7 +210,16 @@ extern "C" fn prepare(scratch: *mut Scratch, case: u64, session: u64, reason: u6
     if case & ARGV_FIRST != 0 && verdict == Verdict::Escalate {
         return WAITS_FOR_ARGV;
     }
-    if verdict == Verdict::Allow || verdict == Verdict::Block { FINISH } else { CARRY_OUT }
+    if verdict == Verdict::Allow || verdict == Verdict::Block {
+        return FINISH;
+    }
+    if generation != arena.word(table::AT_GENERATION) {
+        // What is to be done has another number now. Who asks again is answered by the policies of now.
+        facts.errno = -EAGAIN;
+        facts.reason = Reason::Changed as u16;
+        return FINISH;
+    }
+    CARRY_OUT
 }
 
 /// Counts and records what the scratch space says was done, and gives the call's return value. `object` is the object's
@@ -270,12 +282,12 @@ extern "C" fn carry_out(scratch: *mut Scratch, case: u64) -> u64 {
         }
         Verdict::Sandbox => {
             let unit = arena.word(table::domain_at(case as u32) + table::domain::POLICIES + n) as u32;
-            let profile = decision.answer.profile();
+            let sandbox = confine::sandbox(unit, decision.answer.profile());
             let entered = if facts.action == Action::Exec as u8 {
                 // An exec that fails moves nobody; one that succeeds is born inside.
-                u64::from(confine::bear(scratch, facts.generation, unit, profile))
+                confine::bear(scratch, sandbox)
             } else {
-                confine::confine(case as u32, unit, u32::from(profile))
+                confine::confine(case as u32, sandbox, facts.generation)
             };
             if entered == 0 {
                 facts.errno = -EPERM;
@@ -385,7 +397,8 @@ fn records(arena: Arena, case: u64, digest: u64) -> bool {
         return false;
     }
     let key = digest << 32 | (case >> 32 & 0xff) << 24 | case & 0xff_ffff;
-    if !SEEN.get(&key).is_null() {
+    let seen = SEEN.get(&key);
+    if !seen.is_null() && get(seen) == generation {
         return false;
     }
     if SEEN.set(&key, &generation) != 0 {

@@ -187,6 +187,7 @@ pub(crate) extern "C" fn lay(scratch: *mut Scratch, slot: *mut Slot) -> u64 {
         put(&raw mut (*decision).shadow, Answer::NONE.0);
         put(&raw mut (*decision).policy, get(&raw const (*known).policy));
         put(&raw mut (*decision).needs_args, 0);
+        put(&raw mut (*scratch).weighed_in, near::generation_of(slot));
     }
     near::complete(scratch, slot)
 }

@@ -31,7 +31,7 @@ pub(crate) struct Scratch {
     pub(crate) states: [u32; POLICIES_PER_DOMAIN * 2],
     /// See `judge`.
     pub(crate) decision: crate::judge::Outcome,
-    /// The generation that the states are of.
+    /// The generation that the decision and the states are of.
     pub(crate) weighed_in: u64,
     /// See `near`.
     pub(crate) near: crate::near::Question,
@@ -56,6 +56,8 @@ pub(crate) struct Scratch {
     /// See `hold`: the digest of argv, the one of the argv that was approved, and that of an answer that was not taken yet.
     pub(crate) argv: u64,
     pub(crate) granted: u64,
+    /// Under which generation it was.
+    pub(crate) granted_in: u64,
     pub(crate) kept: u64,
     /// Bytes of argv behind the object's end.
     pub(crate) shown: u64,

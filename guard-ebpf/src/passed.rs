@@ -8,6 +8,7 @@ use guard_common::abi::{Action, Op};
 use guard_common::decide::Decision;
 use guard_common::table::{self, Words};
 
+use crate::hooks::NO_HOLD;
 use crate::judge::Arena;
 use crate::kernel::{Ptr, at, get, load, put};
 use crate::maps::PASSED;
@@ -24,6 +25,8 @@ pub(crate) struct Ticket {
     answer: u64,
     domain: u32,
     op: u32,
+    /// Rules have other numbers in another generation.
+    generation: u64,
 }
 
 /// Which answer of which policy.
@@ -34,9 +37,9 @@ fn name(decision: &Decision) -> u64 {
 
 /// Whether the same call goes on from one operation to the other: on the same object, or on whatever it is.
 #[inline(always)]
-fn goes_on(from: u32, to: u32) -> (bool, bool) {
+fn goes_on(from: u32, to: u32, made: bool) -> (bool, bool) {
     let pair = |a: Op, b: Op| from == a as u32 && to == b as u32;
-    let same = pair(Op::Create, Op::Open)
+    let same = made && pair(Op::Create, Op::Open)
         || pair(Op::Open, Op::Truncate)
         // One change under each of the file's names.
         || pair(Op::Times, Op::Times)
@@ -54,13 +57,19 @@ fn goes_on(from: u32, to: u32) -> (bool, bool) {
 /// Is this the same call going on under the same rule? Then it goes on from here.
 #[inline(always)]
 pub(crate) fn covers(scratch: *mut Scratch, case: u64, decision: &Decision) -> bool {
-    // SAFETY: `scratch` is a map value.
-    let (ticket, object) = unsafe { (get(&raw const (*scratch).ticket), get(&raw const (*scratch).object)) };
     let op = (case >> 40) as u32 & 0xff;
-    let (same, any) = goes_on(ticket.op, op);
-    let fits = ticket.answer == name(decision)
-        && ticket.domain == case as u32
-        && (any || same && object != 0 && ticket.object == object);
+    // Word by word: a whole ticket would go by the stack.
+    // SAFETY: `scratch` is a map value.
+    let fits = unsafe {
+        let ticket = &raw const (*scratch).ticket;
+        let (from, about) = (get(&raw const (*ticket).op), get(&raw const (*ticket).object));
+        // What an open has made is not held any more, and what it has not made was not asked about before.
+        let (same, any) = goes_on(from, op, case & NO_HOLD != 0);
+        get(&raw const (*ticket).answer) == name(decision)
+            && get(&raw const (*ticket).generation) == get(&raw const (*scratch).what.generation)
+            && get(&raw const (*ticket).domain) == case as u32
+            && (any || same && about != 0 && about == get(&raw const (*scratch).object))
+    };
     if fits {
         leave(scratch, case, decision);
     }
@@ -72,10 +81,12 @@ pub(crate) fn covers(scratch: *mut Scratch, case: u64, decision: &Decision) -> b
 pub(crate) fn leave(scratch: *mut Scratch, case: u64, decision: &Decision) {
     // SAFETY: `scratch` is a map value.
     unsafe {
-        let object = get(&raw const (*scratch).object);
-        let op = (case >> 40) as u32 & 0xff;
-        let ticket = Ticket { object, answer: name(decision), domain: case as u32, op };
-        put(&raw mut (*scratch).ticket, ticket);
+        let ticket = &raw mut (*scratch).ticket;
+        put(&raw mut (*ticket).object, get(&raw const (*scratch).object));
+        put(&raw mut (*ticket).answer, name(decision));
+        put(&raw mut (*ticket).domain, case as u32);
+        put(&raw mut (*ticket).op, (case >> 40) as u32 & 0xff);
+        put(&raw mut (*ticket).generation, get(&raw const (*scratch).what.generation));
         put(&raw mut (*scratch).spent, 1);
     }
 }
@@ -127,11 +138,16 @@ pub(crate) fn has_spent(scratch: *mut Scratch) -> bool {
     unsafe { get(&raw const (*scratch).spent) != 0 }
 }
 
-/// Remembers a file whose opening took more than a plain yes.
+/// Remembers a file whose opening took more than a plain yes, under the generation that said so.
 #[inline(always)]
 pub(crate) fn opened(subject: Subject, action: Action, inode: Ptr) {
-    let Some(arena) = Arena::live() else { return };
-    PASSED.set(&key(subject, action, inode), &arena.word(table::AT_GENERATION));
+    let scratch = object::scratch(subject.task);
+    if scratch.is_null() {
+        return;
+    }
+    // SAFETY: not null, a map value.
+    let generation = unsafe { get(&raw const (*scratch).weighed_in) };
+    PASSED.set(&key(subject, action, inode), &generation);
 }
 
 /// Was this file opened so under the live generation?

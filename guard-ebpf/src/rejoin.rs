@@ -67,6 +67,16 @@ fn of(entry: *const CgroupEntry) -> (u32, u64) {
     unsafe { (get(&raw const (*entry).domain), get(&raw const (*entry).session)) }
 }
 
+/// The domain that an approval counts for whose socket's cgroup is in `now`: its own, which may be a sandbox's, unless all
+/// of its policies are in the other.
+// SAFETY: the name is this function's alone in the object.
+#[unsafe(export_name = "domain_of_approval")]
+#[inline(never)]
+pub(crate) extern "C" fn of_approval(domain: u32, now: u32) -> u32 {
+    let Some(arena) = Arena::live() else { return domain };
+    if follows(arena, domain, now) { now } else { domain }
+}
+
 /// Has the one domain all policies of the other, or all that are left of them?
 #[inline(always)]
 fn follows(arena: Arena, from: u32, to: u32) -> bool {

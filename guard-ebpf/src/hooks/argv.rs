@@ -250,13 +250,14 @@ fn is_of(arena: Arena, pending: *mut Pending) -> bool {
     unsafe { get(&raw const (*pending).generation) == arena.word(table::AT_GENERATION) }
 }
 
-/// Decides on the path once more, because the policies have changed since. Not of a script: its path is no longer known.
+/// Decides on the path once more, because the policies have changed since. Not of a script: its path is no longer known,
+/// whichever of the two files it is that waits for argv.
 #[inline(always)]
 fn again(arena: Arena, scratch: *mut Scratch, pending: *mut Pending, (domain, end): (u32, u64)) -> bool {
     // SAFETY: map values.
-    let (levels, argc) =
-        unsafe { (get(&raw const (*pending).levels), get((&raw const (*pending).argc).cast::<u64>())) };
-    if levels != 1 || walk::ended(end) != End::Done {
+    let (files, argc) =
+        unsafe { (get(&raw const (*scratch).level), get((&raw const (*pending).argc).cast::<u64>())) };
+    if files != 1 || walk::ended(end) != End::Done {
         return false;
     }
     if weigh(scratch, domain, Action::Exec as u32, 0) != 0 {

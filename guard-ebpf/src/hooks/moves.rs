@@ -45,12 +45,23 @@ pub(crate) fn regoverned(subject: Subject, op: Op, old: Place, new: Place, excha
     // SAFETY: not null, a map value.
     unsafe { put(&raw mut (*scratch).differ, 0) };
     let first = look(scratch, case | looks, old);
+    let under = weighed_in(scratch);
     let second = look(scratch, case | looks | SECOND, new);
-    let other = differ(scratch) || !suits(first, second) || exchange && !suits(second, first);
+    // What two generations say of two names cannot be compared.
+    let other = under != weighed_in(scratch)
+        || differ(scratch)
+        || !suits(first, second)
+        || exchange && !suits(second, first);
     if !other {
         return 0;
     }
     returned(settle(scratch, case, subject.session, Reason::OtherRules as u64))
+}
+
+#[inline(always)]
+fn weighed_in(scratch: *mut Scratch) -> u64 {
+    // SAFETY: a map value.
+    unsafe { get(&raw const (*scratch).weighed_in) }
 }
 
 /// Whether what is under the first name may go on under the second: what anybody may do already, to any name; what

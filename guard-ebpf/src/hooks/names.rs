@@ -8,7 +8,7 @@ use crate::hold;
 use crate::hooks::{PART, boundary, moves, place, question, returned};
 use crate::kernel::Ptr;
 use crate::object::{self, Place};
-use crate::subject;
+use crate::{passed, subject};
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFCHR: u16 = 0o020_000;
@@ -106,6 +106,11 @@ pub(crate) fn path_link(ctx: LsmContext) -> i32 {
 fn both(from: (Op, Ptr, Ptr), to: (Op, Ptr, Ptr), exchange: bool) -> i32 {
     let Some(subject) = subject::inside_seldom() else { return 0 };
     let (old, new) = (Place::in_directory(from.1, from.2), Place::in_directory(to.1, to.2));
+    let scratch = object::scratch(subject.task);
+    if !scratch.is_null() {
+        // What was paid for was another call's.
+        passed::forget(scratch);
+    }
     let refused = returned(question(subject, Action::Write, from.0, old, PART));
     if refused != 0 {
         return refused;
@@ -114,7 +119,6 @@ fn both(from: (Op, Ptr, Ptr), to: (Op, Ptr, Ptr), exchange: bool) -> i32 {
     if refused != 0 {
         return refused;
     }
-    let scratch = object::scratch(subject.task);
     if !scratch.is_null() {
         hold::spend(subject.task, scratch);
     }

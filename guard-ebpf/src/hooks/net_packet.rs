@@ -20,6 +20,7 @@ use crate::judge::Arena;
 use crate::kernel::{self, count};
 use crate::maps::FOREIGN;
 use crate::packet::{self, Packet};
+use crate::rejoin::of_approval;
 use crate::spent::{self, Spending};
 use crate::{cgroups, whose};
 
@@ -86,8 +87,8 @@ fn owner(arena: Arena, state: u32, approved: *const Approval, cgroup: u64) -> Op
         // Also a socket from outside, or of a cgroup that has gone, as long as what was agreed to for it holds.
         Some(agreed) if approval::is_of(approved, generation) => agreed,
         before => match whose::is(cgroup) {
-            // A sandbox is tighter than the cgroup it is in.
-            Some((domain, session)) => (before.map_or(domain, |(domain, _)| domain), session),
+            // A sandbox is tighter than the cgroup it is in; what the cgroup has been is not.
+            Some((now, session)) => (before.map_or(now, |(domain, _)| of_approval(domain, now)), session),
             // From outside, and what was agreed to for it was under other policies: what is still queued is judged by
             // those of now, for whom it was agreed to.
             // A listener has nothing queued, and may be another's by now.

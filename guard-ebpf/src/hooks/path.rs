@@ -119,7 +119,7 @@ fn run_again(at: Place, scratch: *mut Scratch, slot: *mut near::Slot, case: u64,
     if case == 0 {
         return 0;
     }
-    tell(scratch, case, session, arena.word(table::AT_GENERATION))
+    tell(scratch, case, session)
 }
 
 /// Decides on what was aimed at, and has been asked about.
@@ -150,7 +150,7 @@ extern "C" fn judge_aimed(scratch: *mut Scratch, case: u64, session: u64) -> i64
             return 0;
         }
         if spelt && case & RECORD != 0 {
-            return tell(scratch, case, session, arena.word(table::AT_GENERATION));
+            return tell(scratch, case, session);
         }
     }
     if !spelt {
@@ -246,7 +246,7 @@ const NO_NAME: u64 = u64::MAX;
 // SAFETY: the name is this function's alone in the object.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tell(scratch: *mut Scratch, case: u64, session: u64, generation: u64) -> i64 {
+extern "C" fn tell(scratch: *mut Scratch, case: u64, session: u64) -> i64 {
     if scratch.is_null() {
         return -i64::from(EPERM);
     }
@@ -263,7 +263,8 @@ extern "C" fn tell(scratch: *mut Scratch, case: u64, session: u64, generation: u
     facts.kind = EventKind::Decision as u8;
     facts.verdict = Verdict::Allow as u8;
     facts.flags = 0;
-    about(facts, generation, case, session, 0);
+    // SAFETY: as above.
+    about(facts, unsafe { get(&raw const (*scratch).weighed_in) }, case, session, 0);
     count(Site::Allowed);
     if emit(scratch) == 0 && case & MAY_BE_LOST == 0 { -i64::from(EPERM) } else { 0 }
 }

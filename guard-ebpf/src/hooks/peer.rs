@@ -38,7 +38,10 @@ extern "C" fn judge(scratch: *mut Scratch, case: u64, session: u64, spelt: u64) 
         return settle(scratch, case, session, Reason::UnknownAddress as u64);
     }
     // SAFETY: not null, a map value that is the task's own.
-    unsafe { put(&raw mut (*scratch).decided_in, arena.word(table::AT_GENERATION)) };
+    unsafe {
+        put(&raw mut (*scratch).decided_in, arena.word(table::AT_GENERATION));
+        put(&raw mut (*scratch).weighed_in, arena.word(table::AT_GENERATION));
+    }
     let key = Key::kept(scratch);
     let action = if case >> 32 & 7 == Action::Listen as u64 { Action::Listen } else { Action::Connect };
     if heard::before(arena, scratch, case, session, key) && beside(arena, case, session, key) == 0 {

@@ -40,7 +40,7 @@ pub(super) fn foresee(
     if scratch.is_null() || pending.is_null() {
         return -i64::from(EPERM);
     }
-    if !read_callers(kernel::current(), bprm, pending) {
+    if !super::is_of(arena, pending) || !read_callers(kernel::current(), bprm, pending) {
         // Then only the new image can tell.
         return 0;
     }
