@@ -107,10 +107,11 @@ fn both(from: (Op, Ptr, Ptr), to: (Op, Ptr, Ptr), exchange: bool) -> i32 {
     let Some(subject) = subject::inside_seldom() else { return 0 };
     let (old, new) = (Place::in_directory(from.1, from.2), Place::in_directory(to.1, to.2));
     let scratch = object::scratch(subject.task);
-    if !scratch.is_null() {
-        // What was paid for was another call's.
-        passed::forget(scratch);
+    if scratch.is_null() {
+        return returned(1);
     }
+    // What was paid for was another call's.
+    passed::forget(scratch);
     let refused = returned(question(subject, Action::Write, from.0, old, PART));
     if refused != 0 {
         return refused;
@@ -119,9 +120,7 @@ fn both(from: (Op, Ptr, Ptr), to: (Op, Ptr, Ptr), exchange: bool) -> i32 {
     if refused != 0 {
         return refused;
     }
-    if !scratch.is_null() {
-        hold::spend(subject.task, scratch);
-    }
+    hold::spend(subject.task, scratch);
     moves::regoverned(subject, to.0, old, new, exchange)
 }
 

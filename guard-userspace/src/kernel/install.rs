@@ -72,14 +72,20 @@ impl<'k> Arenas<'k> {
         bpf::update(next.as_fd(), 0u32.as_bytes(), arena.as_bytes())
             .map_err(fail("write the next generation"))?;
         let outer = self.kernel.map("ARENAS").map_err(fail("find the arenas"))?;
+        // Kernels before 6.1.75, 6.6.14 and 6.8 free what is taken out of an array of maps under programs that still walk it.
+        let before = self.live().map_err(fail("open the live generation"))?;
         self.kernel.unsettle().map_err(fail("tell the programs that policies change"))?;
-        // It returns when no program runs any more that has begun before: none of those with what they kept from before
-        // meets a cgroup's new entry.
+        // It returns when no program runs any more that has begun before, but for the one that may sleep: none of those
+        // with what they kept from before meets a cgroup's new entry.
         if let Err(source) = bpf::update_fd(outer, 0, next.as_fd()) {
             if let Ok(Some((generation, _))) = self.identity() {
                 let _ = self.kernel.settle(generation);
             }
             return Err(fail("flip to the next generation")(source));
+        }
+        // Until the next one, for the program that may sleep, which is not waited for.
+        if let Ok(mut retired) = self.kernel.retired.lock() {
+            *retired = before;
         }
         let held = self.read().map_err(fail("read the generation back"))?;
         if held.as_deref() != Some(arena) {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use aya::maps::{Map, MapData, RingBuf};
 use aya::{Ebpf, EbpfLoader};
@@ -175,6 +176,8 @@ pub struct Kernel {
     pub build: String,
     pub tier: Tier,
     template: Option<OwnedFd>,
+    /// The generation before the live one, see `install`.
+    pub(super) retired: Mutex<Option<OwnedFd>>,
 }
 
 impl Kernel {
@@ -211,7 +214,16 @@ impl Kernel {
         for old in pins.sets().into_iter().filter(|old| *old != build) {
             pins.drop_links(&old).map_err(|source| pin_error("remove", &pins.links(&old), source))?;
         }
-        let kernel = Self { pins, maps, hooks, adopted: false, build, tier, template: Some(template) };
+        let kernel = Self {
+            pins,
+            maps,
+            hooks,
+            adopted: false,
+            build,
+            tier,
+            template: Some(template),
+            retired: Mutex::default(),
+        };
         if let Some(filter) = filter {
             kernel
                 .narrow_filter(&filter)
@@ -225,7 +237,19 @@ impl Kernel {
         let build = build_id();
         let (object, maps, template) = load_object(&pins, &build, facts)?;
         let (hooks, template) = (BTreeMap::new(), Some(template));
-        Ok((object, Self { pins, maps, hooks, adopted: false, build, tier: Tier::Full, template }))
+        Ok((
+            object,
+            Self {
+                pins,
+                maps,
+                hooks,
+                adopted: false,
+                build,
+                tier: Tier::Full,
+                template,
+                retired: Mutex::default(),
+            },
+        ))
     }
 
     /// Opens what is pinned without loading anything, for `guard status` and for a daemon of the same build.
@@ -259,7 +283,16 @@ impl Kernel {
             };
         }
         let (pins, build) = (pins.clone(), build.to_owned());
-        Some(Self { pins, maps, hooks, adopted: true, build, tier, template: None })
+        Some(Self {
+            pins,
+            maps,
+            hooks,
+            adopted: true,
+            build,
+            tier,
+            template: None,
+            retired: Mutex::default(),
+        })
     }
 
     /// Each hook's state.
