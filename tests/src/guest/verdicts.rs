@@ -25,6 +25,7 @@ use super::{Test, written};
 pub(super) const TESTS: &[Test] = &[
     test("of 4800 attempts against 600 in an hour exactly 600 go through", throttle::exact),
     test("a call that several hooks see is paid for once", throttle::once),
+    test("what a move was paid for pays for no other one", throttle::each),
     test("a budget is a session's own", throttle::own),
     test("what is spent stays spent through a reload and a new daemon", throttle::stays),
     test("a budget comes back when its record says", throttle::comes_back),

@@ -121,6 +121,24 @@ pub(super) fn once() -> Result<()> {
     calls(cgroup.path())
 }
 
+/// Out of what is counted and in again, by one task: each way is a call of its own.
+pub(super) fn each() -> Result<()> {
+    let (stage, v) = (Stage::set()?, files()?);
+    let cgroup = stage.cgroup("verdicts")?;
+    let (counted, free) = (v.join("moves/a"), Path::new("/t/open/work/moved").to_owned());
+    fs::create_dir_all("/t/open/work")?;
+    fs::write(&counted, "a")?;
+    let end = inside(cgroup.path(), Who::Root, || {
+        for (from, to) in [(&counted, &free), (&free, &counted)].into_iter().cycle().take(5) {
+            fs::rename(from, to)?;
+        }
+        Ok(())
+    })?;
+    ensure!(end == OVER, "the fifth of four: {end:?}");
+    ensure!(counted.exists() && !free.exists(), "another number of moves went through");
+    Ok(())
+}
+
 /// A connection is one call whatever goes through it; datagrams to a name are a call each.
 fn calls(cgroup: &Path) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:7001")?;
