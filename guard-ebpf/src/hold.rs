@@ -50,7 +50,11 @@ pub(crate) extern "C" fn hold(scratch: *mut Scratch, case: u64, digest: u64) -> 
             HELD.delete(&tid);
         }
         return if said == Reason::Approved as u64 {
-            approved(scratch, if case & PART == 0 { 0 } else { digest })
+            if case & PART != 0 {
+                // SAFETY: not null, a map value.
+                unsafe { put(&raw mut (*scratch).kept, digest) };
+            }
+            approved(scratch)
         } else {
             refused(what, said)
         };
@@ -101,7 +105,7 @@ fn refused(what: &mut What, reason: u64) -> u64 {
 }
 
 #[inline(always)]
-fn approved(scratch: *mut Scratch, kept: u64) -> u64 {
+fn approved(scratch: *mut Scratch) -> u64 {
     // SAFETY: not null, a map value.
     unsafe {
         put(&raw mut (*scratch).what.errno, 0);
@@ -109,7 +113,6 @@ fn approved(scratch: *mut Scratch, kept: u64) -> u64 {
         // What was read of argv is what must be run.
         put(&raw mut (*scratch).granted, get(&raw const (*scratch).argv));
         put(&raw mut (*scratch).granted_in, get(&raw const (*scratch).what.generation));
-        put(&raw mut (*scratch).kept, kept);
     }
     1
 }
@@ -158,16 +161,22 @@ fn can_restart(task: Ptr, case: u64) -> bool {
     match call(task) {
         // io_uring_enter; io_submit, also of 32-bit programs: they report an error to be read later.
         426 | 209 | 248 => false,
-        // execve and execveat, also of 32-bit programs: what the kernel maps for the new image.
-        59 | 322 | 11 | 358 => op == Op::Exec as u32,
+        // execve and execveat, also of 32-bit and x32 programs: what the kernel maps for the new image.
+        59 | 322 | 11 | 358 | 520 | 545 => op == Op::Exec as u32,
         _ => true,
     }
 }
 
-/// The number of the system call the task is in.
+/// The number of the system call the task is in: of all that the task gave the kernel looks at the low half, and a bit of that
+/// says x32.
 #[inline(always)]
-pub(crate) fn call(task: Ptr) -> u64 {
-    load(registers(task), at!(REGISTERS_CALL))
+pub(crate) fn call(task: Ptr) -> u32 {
+    call_of(registers(task))
+}
+
+#[inline(always)]
+pub(crate) fn call_of(registers: Ptr) -> u32 {
+    load::<u32, _, _>(registers, at!(REGISTERS_CALL)) & !0x4000_0000
 }
 
 /// The registers with which the task came into the kernel.
