@@ -52,10 +52,13 @@ pub(crate) fn accepts(approval: *const Approval, sk: Ptr, listens: bool) -> bool
         return false;
     }
     // SAFETY: not null, an approval in socket storage.
-    let (how, granted_to) =
-        unsafe { (get(&raw const (*approval).how), get((&raw const (*approval).key).cast())) };
+    let (how, Key([granted_to, second, third])) =
+        unsafe { (get(&raw const (*approval).how), get(&raw const (*approval).key)) };
     if how == How::Listens as u32 {
-        listens || kernel::differ(0, granted_to, sk as u64) != 0
+        // Two threads that write at once may leave one's word beside the other's key, whose first word has an empty lower half.
+        second | third == 0 && granted_to as u32 != 0 && {
+            listens || kernel::differ(0, granted_to, sk as u64) != 0
+        }
     } else {
         how == How::Accepts as u32
     }
@@ -144,16 +147,17 @@ pub(crate) fn has_accepted(approval: *const Approval, sk: Ptr) -> bool {
     accepts(approval, sk, listens(sk))
 }
 
-/// Remembers an approval. Without memory for it the next send is decided anew.
+/// Remembers an approval, if there is memory for it. Without it the next send is decided anew, and a packet is judged by its
+/// socket's cgroup alone.
 #[inline(always)]
-pub(crate) fn grant(sk: Ptr, generation: u64, (domain, session): (u32, u64), how: How, key: Key) {
+pub(crate) fn grant(sk: Ptr, generation: u64, (domain, session): (u32, u64), how: How, key: Key) -> bool {
     // SAFETY: as in `find`; no initial value; 1 is BPF_LOCAL_STORAGE_GET_F_CREATE.
     let approval: *mut Approval = unsafe {
         helpers::bpf_sk_storage_get(APPROVALS.as_ptr(), sk.cast_mut().cast(), ptr::null_mut(), 1).cast()
     };
     if approval.is_null() {
         count(Site::ApprovalFailed);
-        return;
+        return false;
     }
     // Another thread may send on the socket now: it must not take the new words for the old key's, so the
     // generation, which is never 0, comes last, and the key before what it stands for.
@@ -172,4 +176,5 @@ pub(crate) fn grant(sk: Ptr, generation: u64, (domain, session): (u32, u64), how
         put(&raw mut (*approval).how, how as u32);
         put(&raw mut (*approval).generation, generation);
     }
+    true
 }

@@ -92,11 +92,11 @@ fn connects(socket: Ptr, address: *const u8, length: u32) -> i32 {
                 return 0;
             }
             let answer = decide(subject, Action::Connect, Op::Connect, scratch, spelt);
-            if answer == 0 {
-                // In place of whatever was agreed to before: the socket may have listened, or had another peer.
-                peer::approve(subject, sk, How::Sends, kind, scratch);
+            if answer != 0 {
+                return answer;
             }
-            answer
+            // In place of whatever was agreed to before: the socket may have listened, or had another peer.
+            peer::approve(subject, sk, How::Sends, Op::Connect, kind, scratch)
         }
     }
 }
@@ -153,13 +153,13 @@ fn sent(subject: Subject, sk: Ptr, message: Ptr) -> i32 {
         let spelt = address::spell(scratch, sk, named, about);
         if Spelt::from_code(spelt) != Spelt::Unspecified {
             let answer = decide(subject, Action::Connect, Op::Send, scratch, spelt);
-            if answer == 0 && (kind == Kind::Udp || !connected) {
+            if answer != 0 {
+                return answer;
+            }
+            if kind == Kind::Udp || !connected {
                 // The packet comes by later, and is not asked about again: the answer may have used up a budget. And whose a
                 // socket from outside is, nothing else would say.
-                peer::approve(subject, sk, How::Sends, kind, scratch);
-            }
-            if answer != 0 || kind == Kind::Udp || !connected {
-                return answer;
+                return peer::approve(subject, sk, How::Sends, Op::Send, kind, scratch);
             }
         } else if address::is_mapped(sk, Key::of_peer(sk, kind)) {
             return boundary(subject, BoundaryItem::SocketOptions, Op::Send, 0);

@@ -38,6 +38,9 @@ pub(super) extern "C" fn steers(messages: u64, length: u64) -> u64 {
             (0, IP_PKTINFO) => messages + at + HEADER,
             (41, IPV6_PKTINFO | IPV6_2292PKTINFO) => messages + at + HEADER + 16,
             (0, IP_RETOPTS) => return 1,
+            // Headers with options and ways of their own: 2292HOPOPTS, 2292DSTOPTS, 2292RTHDR, HOPOPTS, RTHDRDSTOPTS, RTHDR,
+            // DSTOPTS.
+            (41, 3 | 4 | 5 | 54 | 55 | 57 | 59) => return 1,
             _ => 0,
         };
         if interface != 0 && kernel::read::<u32>(interface) != Some(0) {
@@ -61,8 +64,7 @@ pub(super) fn is_one_of_several(task: Ptr) -> bool {
     /// Of a call of 32-bit programs that has the others' numbers in it.
     const SUBCALL: u32 = 20;
     let registers = hold::registers(task);
-    // The kernel looks at the low half, and a bit of it says x32.
-    match load::<u32, _, _>(registers, at!(REGISTERS_CALL)) & !0x4000_0000 {
+    match hold::call_of(registers) {
         // Of each of the three kinds of programs.
         307 | 345 | 538 => load::<u32, _, _>(registers, at!(REGISTERS_THIRD)) > 1,
         102 => load::<u32, _, _>(registers, at!(REGISTERS_SUBCALL)) == SUBCALL,

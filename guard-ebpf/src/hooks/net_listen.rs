@@ -94,10 +94,10 @@ fn local(socket: Ptr, op: Op) -> i32 {
             let answer = decide(subject, Action::Listen, op, scratch, Spelt::Key as u64);
             // Who comes to a datagram socket is not known by its port.
             // Nor is a socket with a peer one that listens, whatever is called on it.
-            if answer == 0 && kind == Kind::Tcp {
-                approve(subject, sk, How::Listens, kind, scratch);
+            if answer != 0 || kind != Kind::Tcp {
+                return answer;
             }
-            answer
+            approve(subject, sk, How::Listens, op, kind, scratch)
         }
     }
 }

@@ -45,11 +45,11 @@ fn bends(level: u32, option: u32) -> bool {
         // send) and source filters, UNICAST_IF, LOCAL_PORT_RANGE (by which port 0 is the gateway's)
         0 => matches!(option, 3 | 4 | 15 | 16 | 17 | 19 | 32 | 33 | 35 | 37..=48 | 50 | 51),
         // SOL_IPV6: ADDRFORM, 2292PKTOPTIONS, NEXTHOP, MULTICAST_IF, MULTICAST_HOPS, memberships, ROUTER_ALERT,
-        // JOIN_ANYCAST, IPSEC_POLICY, XFRM_POLICY, HDRINCL, source filters, PKTINFO, HOPOPTS, RTHDRDSTOPTS, RTHDR,
+        // JOIN_ANYCAST, FLOWLABEL_MGR (a label can bring headers along), IPSEC_POLICY, XFRM_POLICY, HDRINCL, source filters, PKTINFO, HOPOPTS, RTHDRDSTOPTS, RTHDR,
         // DSTOPTS, TRANSPARENT, UNICAST_IF, FREEBIND
         41 => matches!(
             option,
-            1 | 6 | 9 | 17 | 18 | 20 | 22 | 27 | 34..=36 | 42..=48 | 50 | 54 | 55 | 57 | 59 | 75 | 76 | 78
+            1 | 6 | 9 | 17 | 18 | 20 | 22 | 27 | 32 | 34..=36 | 42..=48 | 50 | 54 | 55 | 57 | 59 | 75 | 76 | 78
         ),
         // SOL_TCP: REPAIR and its queue, sequence and options
         6 => matches!(option, 19..=22),

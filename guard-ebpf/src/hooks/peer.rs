@@ -83,28 +83,35 @@ pub(super) fn beside(arena: Arena, case: u64, session: u64, key: Key) -> u64 {
 /// and everybody would come to the same answer without: the packets of a socket of the session's own cgroup are
 /// judged by that cgroup's domain, and an easy peer is as quickly found there. Datagrams pass at first sight only
 /// where yeses are not told of.
+///
+/// Of a socket that was made elsewhere nothing else says whose its packets are, nor counts them: if it cannot be remembered,
+/// which a task can bring about, the call is refused.
 #[inline(always)]
-pub(super) fn approve(subject: Subject, sk: Ptr, how: How, kind: Kind, scratch: *mut Scratch) {
-    if let (Some(arena), false) = (Arena::live(), scratch.is_null()) {
-        let key = Key::kept(scratch);
-        let inside = made_inside(subject, sk);
-        if how == How::Sends
-            && inside
-            && table::is_easy(&arena, subject.domain, key.0)
-            && (kind == Kind::Tcp || arena.flags(subject.domain).has(DomainFlags::ALLOWS_NONE))
-            && approval::find(sk).is_null()
-        {
-            return;
-        }
-        if !inside {
-            // Before it can be found.
-            FOREIGN.happens();
-        }
-        // Not of the live generation: policies may have changed since it was decided.
-        // SAFETY: not null, a map value that is the task's own.
-        let generation = unsafe { get(&raw const (*scratch).decided_in) };
-        approval::grant(sk, generation, (subject.domain, subject.session), how, key);
+pub(super) fn approve(subject: Subject, sk: Ptr, how: How, op: Op, kind: Kind, scratch: *mut Scratch) -> i32 {
+    let (Some(arena), false) = (Arena::live(), scratch.is_null()) else { return -EPERM };
+    let key = Key::kept(scratch);
+    let inside = made_inside(subject, sk);
+    if how == How::Sends
+        && inside
+        && table::is_easy(&arena, subject.domain, key.0)
+        && (kind == Kind::Tcp || arena.flags(subject.domain).has(DomainFlags::ALLOWS_NONE))
+        && approval::find(sk).is_null()
+    {
+        return 0;
     }
+    if !inside {
+        // Before it can be found.
+        FOREIGN.happens();
+    }
+    // Not of the live generation: policies may have changed since it was decided.
+    // SAFETY: not null, a map value that is the task's own.
+    let generation = unsafe { get(&raw const (*scratch).decided_in) };
+    if approval::grant(sk, generation, (subject.domain, subject.session), how, key) || inside {
+        return 0;
+    }
+    let action = if how == How::Sends { Action::Connect } else { Action::Listen };
+    let case = pack(subject, action, op) | ADDRESS;
+    returned(settle(scratch, case, subject.session, Reason::HelperFailed as u64))
 }
 
 /// Was the socket made in a cgroup that has the subject's domain and session? Not one that has gone meanwhile: nobody
@@ -149,8 +156,5 @@ pub(super) fn send(subject: Subject, sk: Ptr, kind: Kind) -> i32 {
     };
     let paid = if approval::knew(approved, subject.domain, peer) { PAID } else { 0 };
     let answer = answer(subject, pack(subject, action, Op::Send) | paid, scratch, Spelt::Key as u64);
-    if answer == 0 {
-        approve(subject, sk, how, kind, scratch);
-    }
-    answer
+    if answer != 0 { answer } else { approve(subject, sk, how, Op::Send, kind, scratch) }
 }

@@ -41,6 +41,29 @@ fn by_interface(socket: &OwnedFd, name: &str) -> io::Result<()> {
     call(libc::SYS_sendmsg, &mut [socket.into(), message.as_slice().into(), 0.into()]).map(drop)
 }
 
+/// Sends a datagram to an address that is allowed, with a routing header that names another. Of a mapped peer the kernel reads it
+/// and does not send it.
+fn by_segments() -> io::Result<()> {
+    let (to, vector) = (v6(mapped(ALLOWED), LOCAL), secret());
+    let mut control = vec![0; 16];
+    control[0] = 16 + SEGMENTS.len() as u8;
+    control[8] = IPV6 as u8;
+    control[12] = libc::IPV6_RTHDR as u8;
+    control.extend(SEGMENTS);
+    let message = message(&to, &vector, &control);
+    let socket = socket(INET6, UDP, 0)?;
+    call(libc::SYS_sendmsg, &mut [(&socket).into(), message.as_slice().into(), 0.into()]).map(drop)
+}
+
+/// `struct in6_flowlabel_req`: an address, no label yet, to be made, and for nobody else.
+fn label() -> Vec<u8> {
+    let mut asked = vec![0; 32];
+    asked[15] = 1;
+    asked[21] = 1;
+    asked[22] = 1;
+    asked
+}
+
 /// Two datagrams in one call, to one address, of which only the second comes with a control message.
 fn second_by_interface(socket: &OwnedFd, name: &str) -> io::Result<()> {
     let (to, vector, control) = (v4(ALLOWED, LOCAL), secret(), interface(name)?);
@@ -95,6 +118,8 @@ pub(super) const ROADS: &[Road] = &[
     Road::call("IP_MULTICAST_TTL", |_| set(INET, UDP, IP, libc::IP_MULTICAST_TTL, &[0; 4])),
     Road::call("IPV6_MULTICAST_HOPS", |_| set(INET6, UDP, IPV6, libc::IPV6_MULTICAST_HOPS, &[0; 4])),
     Road::call("IPV6_RTHDR", |_| set(INET6, UDP, IPV6, libc::IPV6_RTHDR, SEGMENTS)),
+    Road::call("IPV6_RTHDR with a datagram", |_| by_segments()),
+    Road::call("IPV6_FLOWLABEL_MGR", |_| set(INET6, UDP, IPV6, 32, &label())),
     Road::call("IPV6_PKTINFO", |_| set(INET6, UDP, IPV6, libc::IPV6_PKTINFO, &[0; 20])),
     Road::call("IPV6_UNICAST_IF", |_| set(INET6, UDP, IPV6, 76, &[0, 0, 0, 1])),
     Road::call("TCP_REPAIR", |_| set(INET, libc::SOCK_STREAM, libc::IPPROTO_TCP, 19, ONE)).as_root(),

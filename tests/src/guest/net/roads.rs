@@ -12,7 +12,8 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use super::super::sys::{adopt, call, call_fd, words};
 use super::Road;
 use super::world::{
-    ALIKE, DNS, GATEWAY, OTHER, OUT, OUT_V6, SECRET, WEB, connect, dns, mapped, option, send, socket, v4, v6,
+    self, ALIKE, DNS, GATEWAY, LOCAL, OTHER, OUT, OUT_V6, SECRET, WEB, check, connect, dns, mapped, option,
+    send, socket, v4, v6,
 };
 
 const INET: i32 = libc::AF_INET;
@@ -242,6 +243,27 @@ pub(super) fn made(family: i32, kind: i32, protocol: i32) -> io::Result<Vec<Owne
     Ok(vec![socket(family, kind, protocol)?])
 }
 
+/// A socket that has room for nothing more: its filter takes it all.
+fn full(kind: i32) -> io::Result<Vec<OwnedFd>> {
+    /// A load, and the end.
+    const LOAD: [u8; 8] = [0; 8];
+    const END: [u8; 8] = [6, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
+    let socket = socket(INET, kind, 0)?;
+    let fits = |loads: usize| {
+        let code = [LOAD.repeat(loads), END.to_vec()].concat();
+        let program = words(&[loads as u64 + 1, code.as_ptr() as u64]);
+        let _ = option(&socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &[0; 4]);
+        option(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program).is_ok()
+    };
+    let (mut fitting, mut end) = (0, world::ROOM / 8);
+    while end - fitting > 1 {
+        let middle = fitting.midpoint(end);
+        if fits(middle) { fitting = middle } else { end = middle }
+    }
+    check(fits(fitting))?;
+    Ok(vec![socket])
+}
+
 pub(super) fn connected(family: i32, kind: i32, to: &[u8]) -> io::Result<Vec<OwnedFd>> {
     let socket = socket(family, kind, 0)?;
     connect(&socket, to)?;
@@ -310,6 +332,20 @@ pub(super) const BEFORE: &[Road] = &[
             connect(&socket, &dns())?;
             Ok(vec![socket])
         }),
+    Road::call("write to a device opened outside", |fds| {
+        Ok(nix::unistd::write(&fds[0], b"<7>an agent\n").map(drop)?)
+    })
+    .as_root()
+    .before(|| Ok(vec![std::fs::File::options().write(true).open("/dev/kmsg")?.into()])),
+    Road::call("a datagram where nothing can be remembered of its socket", |fds| {
+        send(&fds[0], Some(&v4([127, 0, 0, 1], LOCAL)), 0)
+    })
+    .before(|| full(DGRAM)),
+    Road::call("a connection where nothing can be remembered of its socket", |fds| {
+        connect(&fds[0], &v4([127, 0, 0, 1], GATEWAY))
+    })
+    .as_root()
+    .before(|| full(STREAM)),
     Road::tell("send on a socket received from outside", |fds| {
         let received = receive(&fds[1])?;
         send(&received, None, 0)
@@ -336,7 +372,7 @@ fn splice(socket: &OwnedFd) -> io::Result<()> {
 }
 
 fn check_other(one: &OwnedFd, other: &OwnedFd) -> io::Result<()> {
-    super::world::check(one.as_raw_fd() != other.as_raw_fd())
+    check(one.as_raw_fd() != other.as_raw_fd())
 }
 
 /// A connected socket on its way through a pair: it is received inside.
