@@ -8,20 +8,21 @@ use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
-use guard_common::abi::{Action, BoundaryItem, EventFlags, Op, Reason};
-use guard_common::table::{self, Words};
+use guard_common::abi::{Action, BoundaryItem, EventFlags, Op, Reason, Verdict};
+use guard_common::table::{self, Answer, Words};
 
+use super::EAGAIN;
 use super::net::{detail, is_usual};
 use super::owner::Owner;
 use super::peer::beside;
 use crate::address::{self, Key};
 use crate::approval::{self, How};
-use crate::cgroups;
 use crate::emit::What;
 use crate::judge::Arena;
 use crate::kernel::get;
 use crate::maps::{CGROUPS, FOREIGN};
 use crate::packet::{self, joined};
+use crate::{budget, cgroups};
 
 const STREAM: u32 = 1;
 const DATAGRAM: u32 = 2;
@@ -142,27 +143,31 @@ fn ask(
     } else {
         decide(owner, action, op, key)
     };
-    if what.errno == 0 && kind == STREAM {
-        approve(owner, context, op, key);
-    }
+    let what = if what.errno == 0 && kind == STREAM && !approve(owner, context, op, key) {
+        owner.fault(Reason::HelperFailed, action)
+    } else {
+        what
+    };
     if what.errno == 0 && what.flags & EventFlags::SHADOWED == 0 {
         return 1;
     }
     owner.settle::<true>(what, op, key)
 }
 
-/// For the packets: of a stream to its peer, and of what a stream accepts that has a port which the policy opens.
+/// For the packets: of a stream to its peer, and of what a stream accepts that has a port which the policy opens. False if it
+/// cannot be remembered.
 #[inline(always)]
-fn approve(owner: Owner, context: *const bpf_sock_addr, op: Op, key: Key) {
+fn approve(owner: Owner, context: *const bpf_sock_addr, op: Op, key: Key) -> bool {
     // SAFETY: a member of the context.
     let socket = unsafe { get(&raw const (*context).__bindgen_anon_1.sk) };
-    if !socket.is_null() {
-        let how = if matches!(op, Op::Bind) { How::Listens } else { How::Sends };
-        let whose = (owner.domain, owner.session);
-        // The running task's, and the socket may be another cgroup's.
-        FOREIGN.happens();
-        approval::grant(socket.cast_const().cast(), owner.generation, whose, how, key);
+    if socket.is_null() {
+        return false;
     }
+    let how = if matches!(op, Op::Bind) { How::Listens } else { How::Sends };
+    let whose = (owner.domain, owner.session);
+    // The running task's, and the socket may be another cgroup's.
+    FOREIGN.happens();
+    approval::grant(socket.cast_const().cast(), owner.generation, whose, how, key)
 }
 
 #[inline(always)]
@@ -178,8 +183,29 @@ fn decide(owner: Owner, action: Action, op: Op, key: Key) -> What {
     } else if reason == Reason::GatewayDown as u64 {
         owner.fault(Reason::GatewayDown, action)
     } else {
-        what
+        carry_out(owner, action, what)
     }
+}
+
+/// Of the verdicts between yes and no a throttle can be kept here too, though its caller gets EPERM as from every such program.
+/// Nobody can be moved into a sandbox, nor held.
+#[inline(always)]
+fn carry_out(owner: Owner, action: Action, what: What) -> What {
+    if what.verdict == Verdict::Sandbox as u8 {
+        return owner.fault(Reason::NoSandbox, action);
+    }
+    let mut what = what;
+    if what.verdict == Verdict::Throttle as u8 {
+        let policy = u32::from(what.policy & 0xff);
+        let at = table::budget_at(&owner.arena, owner.domain, policy, Answer(what.answer));
+        let wait = budget::spend(at, owner.session);
+        if wait != 0 {
+            what.errno = -EAGAIN;
+            what.reason = Reason::OverBudget as u16;
+            what.detail = wait;
+        }
+    }
+    what
 }
 
 #[inline(always)]
