@@ -66,9 +66,15 @@ impl Kind {
     }
 }
 
+/// Is it the kernel's own? Not if it lies behind a descriptor: of SMC's sockets the inner one can (`smc_switch_to_fallback`).
 #[inline(always)]
 fn is_kernels(sk: Ptr) -> bool {
-    u64::from(load::<u8, _, _>(sk, at!(SOCK_KERNEL_BYTE))) & off!(SOCK_KERNEL_MASK) != 0
+    if u64::from(load::<u8, _, _>(sk, at!(SOCK_KERNEL_BYTE))) & off!(SOCK_KERNEL_MASK) == 0 {
+        return false;
+    }
+    let [socket] = kernel::peek(sk as u64 + off!(SOCK_SOCKET));
+    let [file] = if socket == 0 { [0] } else { kernel::peek(socket + off!(SOCKET_FILE)) };
+    file == 0
 }
 
 /// A key as the three words that end the scratch space: zeroes, then the key. All zeroes is no key.
@@ -174,7 +180,7 @@ impl Key {
         let mixed = (third ^ word!(DIGEST_KEY)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
             ^ second.wrapping_mul(0xff51_afd7_ed55_8ccd)
             ^ first.wrapping_mul(0xc4ce_b9fe_1a85_ec53)
-            ^ session;
+            ^ session.wrapping_mul(0x2545_f491_4f6c_dd1d);
         mixed >> 32
     }
 }

@@ -298,6 +298,15 @@ pub(crate) fn put<T: Copy>(place: *mut T, value: T) {
     unsafe { ptr::write_volatile(place, value) }
 }
 
+/// The same number, of which the compiler knows nothing.
+#[inline(always)]
+pub(crate) fn opaque(number: u64) -> u64 {
+    let mut number = number;
+    // SAFETY: changes nothing. With no instruction at all two lines would begin at one place, which the kernel refuses.
+    unsafe { core::arch::asm!("{0} |= 0", inlateout(reg) number, options(pure, nomem, nostack)) };
+    number
+}
+
 /// 1 if two words differ, else what was known before. The verifier takes this of typed pointers too, of which it takes
 /// no sums.
 #[inline(always)]

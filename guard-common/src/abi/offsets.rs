@@ -94,6 +94,8 @@ macro_rules! kernel_offsets {
             IATTR_VALID "iattr" "ia_valid" required;
             FILE_PRIVATE "file" "private_data" required;
             SOCKET_SK "socket" "sk" required;
+            SOCKET_FILE "socket" "file" required;
+            SOCK_SOCKET "sock" "sk_socket" required;
             SOCK_FAMILY "sock" "__sk_common.skc_family" required;
             SOCK_STATE "sock" "__sk_common.skc_state" required;
             SOCK_LOCAL_PORT "sock" "__sk_common.skc_num" required;

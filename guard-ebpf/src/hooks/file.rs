@@ -47,7 +47,7 @@ fn opens(file: Ptr) -> i32 {
     }
     // A terminal can be set, stopped and typed from through a descriptor for reading.
     let writes = mode & FMODE_WRITE != 0 || flags & O_TRUNC != 0 || is_terminal(inode);
-    let refused = device(subject, inode);
+    let refused = device(subject, Op::Open, inode);
     if refused != 0 {
         return refused;
     }
@@ -91,10 +91,10 @@ pub(super) fn is_backing(subject: Subject, file: Ptr) -> bool {
 
 /// Devices other than those every program uses.
 #[inline(always)]
-fn device(subject: Subject, inode: Ptr) -> i32 {
+pub(super) fn device(subject: Subject, op: Op, inode: Ptr) -> i32 {
     let kind = load::<u16, _, _>(inode, at!(INODE_MODE)) & S_IFMT;
     if kind == S_IFBLK || kind == S_IFCHR && !harmless(load(inode, at!(INODE_RDEV))) {
-        return boundary(subject, BoundaryItem::Devices, Op::Open, load(inode, at!(INODE_RDEV)));
+        return boundary(subject, BoundaryItem::Devices, op, load(inode, at!(INODE_RDEV)));
     }
     0
 }
@@ -141,7 +141,7 @@ pub(crate) fn file_receive(ctx: LsmContext) -> i32 {
         return super::unix::received(subject, file);
     }
     let writes = load::<u32, _, _>(file, at!(FILE_MODE)) & FMODE_WRITE != 0 || is_terminal(inode);
-    let refused = device(subject, inode);
+    let refused = device(subject, Op::Open, inode);
     if refused != 0 {
         return refused;
     }
