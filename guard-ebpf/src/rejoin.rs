@@ -16,9 +16,20 @@ use crate::subject;
 #[inline(always)]
 pub(crate) fn renew(label: &mut Label) {
     let changes = get(CHANGES.word(0)) as u32;
-    if (label.flags ^ changes << LabelFlags::CHANGES_SHIFT) >> LabelFlags::CHANGES_SHIFT != 0 {
+    if !is_of(changes, label.flags) {
         rejoined(&raw mut *label, changes);
     }
+}
+
+/// Has a task taken on what applies to its cgroup now?
+#[inline(always)]
+pub(crate) fn is_renewed(label: &Label) -> bool {
+    is_of(get(CHANGES.word(0)) as u32, label.flags)
+}
+
+#[inline(always)]
+fn is_of(changes: u32, flags: u32) -> bool {
+    (flags ^ changes << LabelFlags::CHANGES_SHIFT) >> LabelFlags::CHANGES_SHIFT == 0
 }
 
 // SAFETY: the name is this function's alone in the object.
@@ -75,6 +86,12 @@ fn of(entry: *const CgroupEntry) -> (u32, u64) {
 pub(crate) extern "C" fn of_approval(domain: u32, now: u32) -> u32 {
     let Some(arena) = Arena::live() else { return domain };
     if follows(arena, domain, now) { now } else { domain }
+}
+
+/// Do all policies of the one domain apply in the other?
+#[inline(always)]
+pub(crate) fn binds_as_much(domain: u32, other: u32) -> bool {
+    domain == other || of_approval(domain, other) == other
 }
 
 /// Has the one domain all policies of the other, or all that are left of them?

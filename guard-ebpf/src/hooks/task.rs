@@ -9,6 +9,7 @@ use guard_common::abi::{BoundaryItem, LabelFlags, Op, Site};
 use crate::hooks::{EPERM, boundary};
 use crate::kernel::{Ptr, at, count, load, off};
 use crate::subject::{self, Subject};
+use crate::{confine, rejoin};
 
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
 const EAGAIN: i32 = 11;
@@ -56,6 +57,24 @@ fn same_session(subject: Subject, other: Ptr) -> bool {
     label.session == subject.session && label.flags & LabelFlags::PENDING == 0
 }
 
+/// Of another task of the session, or of the same process: is it bound by all that binds the running one? Whoever is in a
+/// sandbox would act through one that is not. Of a task that has not made a call since policies changed, what binds it is
+/// not known yet; that it is in no sandbox is.
+#[inline(always)]
+fn is_as_bound(subject: Subject, other: Ptr) -> bool {
+    if load::<u32, _, _>(other, at!(TASK_TGID)) == load::<u32, _, _>(subject.task, at!(TASK_TGID)) {
+        return true;
+    }
+    let mut label = MaybeUninit::uninit();
+    let label = subject::no_label(&mut label);
+    if !subject::own_label(other, label) && !subject::own_label(subject::leader(other), label) {
+        return false;
+    }
+    let moved = confine::moved(other);
+    let domain = if moved != 0 { moved } else { label.domain };
+    (!subject.boxed && !rejoin::is_renewed(label)) || rejoin::binds_as_much(subject.domain, domain)
+}
+
 #[inline(always)]
 fn reach(other: Ptr, item: BoundaryItem, op: Op) -> i32 {
     reached(subject::inside_seldom(), other, item, op)
@@ -89,7 +108,8 @@ fn signals(other: Ptr) -> i32 {
     reached(subject::within(), other, BoundaryItem::SignalsOutside, Op::Signal)
 }
 
-/// `int ptrace_access_check(struct task_struct *child, unsigned int mode)`
+/// `int ptrace_access_check(struct task_struct *child, unsigned int mode)`: also for another's memory and descriptors, by
+/// procfs, `process_vm_writev` or `pidfd_getfd`.
 #[lsm(hook = "ptrace_access_check")]
 pub(crate) fn ptrace_access_check(ctx: LsmContext) -> i32 {
     /// `PTRACE_MODE_NOAUDIT`: a look at a field of procfs that just stays empty.
@@ -97,7 +117,7 @@ pub(crate) fn ptrace_access_check(ctx: LsmContext) -> i32 {
     let child: Ptr = ctx.arg(0);
     let mode: u32 = ctx.arg(1);
     match subject::inside_seldom() {
-        Some(subject) if !same_session(subject, child) => {
+        Some(subject) if !same_session(subject, child) || !is_as_bound(subject, child) => {
             if mode & NOAUDIT != 0 && mode & 2 == 0 {
                 return -EPERM;
             }

@@ -80,13 +80,13 @@ pub(super) fn through(subject: Subject, sk: Ptr) -> i32 {
 }
 
 /// Decides on a peer. One of the same session is nobody else's business, and it is the cgroup it was made in
-/// that says whose it is.
+/// that says whose it is. Not of a task that a sandbox has moved: the session's others are outside of it.
 ///
 /// A peer without a name is the other end of a pair, or a client that came to us: nobody can address it, so
 /// whoever made the connection handed it over.
 #[inline(always)]
 fn peer(subject: Subject, op: Op, other: Ptr) -> i32 {
-    if other.is_null() || same_session(subject, other) {
+    if other.is_null() || !subject.boxed && same_session(subject, other) {
         return 0;
     }
     named(subject, op, other)

@@ -33,6 +33,7 @@ pub(super) const TESTS: &[Test] = &[
     test("a sandbox takes every thread of the process", sandbox::threads),
     test("a program is born in its sandbox, and one that fails to start moves nobody", sandbox::born),
     test("a sandbox in a sandbox is in both", sandbox::both),
+    test("nobody acts through a process that is outside of his sandbox", sandbox::reaching),
     test("a held call is done once it is approved, and not before", hold::approved),
     test("a held call that is denied is not done", hold::denied),
     test("a held call that nobody answers ends when its time is up", hold::timed_out),
@@ -82,6 +83,7 @@ connect:
     - { id: talk, to: [\"127.0.0.1:7004/tcp\"], verdict: allow }
     - { id: talk-unix, unix: [/t/open/v/socket], verdict: allow }
     - { id: calls, to: [\"127.0.0.1:7001/tcp\", \"127.0.0.1:7002/udp\"], verdict: throttle, rate: 3/1h, reason: slow }
+    - { id: boxes, to: [\"127.0.0.1:7008/udp\"], verdict: sandbox, profile: still, reason: boxed }
     - { id: phones, to: [\"127.0.0.1:7003/udp\"], verdict: throttle, rate: 3/1h, reason: slow }
 write:
   default: block

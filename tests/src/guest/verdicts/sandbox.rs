@@ -1,7 +1,8 @@
 //! Sandboxes: one way in, every thread and child along, nobody else.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::hint::black_box;
+use std::io::{self, IoSlice, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,12 +11,15 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 
 use anyhow::{Result, ensure};
+use nix::sys::ptrace;
+use nix::sys::uio::{RemoteIoVec, process_vm_writev};
 use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 
 use super::super::agent::{End, Who, inside, outside};
 use super::super::exec::execute;
 use super::super::net::world;
-use super::super::sys::{self, call};
+use super::super::sys::{self, call, call_fd};
 use super::{Stage, files};
 
 /// Where the agents may talk before their sandbox.
@@ -236,6 +240,72 @@ pub(super) fn at_once() -> Result<()> {
             refused("connecting", connect())
         })?;
         ensure!(end == End::Did, "the agent ended with {end:?} in round {round}");
+    }
+    Ok(())
+}
+
+/// What there is to take over a process by: its execution, its memory, its descriptors.
+fn each_reach(other: Pid, fd: &OwnedFd, word: &[u8], judge: Judge) -> io::Result<()> {
+    // It ends with whoever traces, and that is a child of its own.
+    in_child(|| judge("tracing", ptrace::seize(other, ptrace::Options::empty()).map_err(Into::into)))?;
+    let remote = RemoteIoVec { base: word.as_ptr() as usize, len: word.len() };
+    let written = process_vm_writev(other, &[IoSlice::new(b"after.")], &[remote]);
+    judge("writing to its memory", written.map(drop).map_err(Into::into))?;
+    let by_name = File::options().write(true).open(format!("/proc/{other}/fd/{}", fd.as_raw_fd()));
+    judge("opening its descriptor", by_name.map(drop))?;
+    let process = call_fd(libc::SYS_pidfd_open, &mut [other.as_raw().into(), 0.into()])?;
+    let taken = call_fd(libc::SYS_pidfd_getfd, &mut [(&process).into(), fd.as_raw_fd().into(), 0.into()]);
+    judge("taking its descriptor", taken.map(drop))
+}
+
+type Judge = fn(&str, io::Result<()>) -> io::Result<()>;
+
+fn kept_away(what: &str, outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        // What procfs makes of it.
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => Ok(()),
+        outcome => refused(what, outcome),
+    }
+}
+
+pub(super) fn reaching() -> Result<()> {
+    let (stage, v, _listener) = stage()?;
+    let cgroup = stage.cgroup("verdicts")?;
+    for who in Who::BOTH {
+        let end = inside(cgroup.path(), who, || {
+            let (_read, pipe) = nix::unistd::pipe()?;
+            let word = b"before".to_vec();
+            let parent = nix::unistd::getpid();
+            in_child(|| each_reach(parent, &pipe, &word, works))?;
+            world::check(black_box(&word) == b"after.")?;
+            let word = b"before".to_vec();
+            in_child(|| {
+                works("reading the data", fs::read(v.join("prod/data")))?;
+                each_reach(parent, &pipe, &word, kept_away)?;
+                // Of those who are in it with it anybody may be reached.
+                let (own, boxed) = (b"before".to_vec(), nix::unistd::getpid());
+                in_child(|| each_reach(boxed, &pipe, &own, works))
+            })?;
+            world::check(black_box(&word) == b"before")?;
+            // From outside of it too.
+            let (wait, go) = nix::unistd::pipe()?;
+            let (said, ready) = nix::unistd::pipe()?;
+            let boxed = sys::spawn(|| {
+                let read = fs::read(v.join("prod/data")).is_ok();
+                let _ = nix::unistd::write(&ready, &[u8::from(read)]);
+                let _ = nix::unistd::read(&wait, &mut [0]);
+                0
+            })?;
+            let mut answer = [0];
+            nix::unistd::read(&said, &mut answer)?;
+            let reached = each_reach(boxed, &pipe, &word, works);
+            drop(go);
+            nix::sys::signal::kill(boxed, nix::sys::signal::Signal::SIGKILL)?;
+            waitpid(boxed, None)?;
+            world::check(answer == [1])?;
+            reached
+        })?;
+        ensure!(end == End::Did, "as {who:?} the agent ended with {end:?}");
     }
     Ok(())
 }
