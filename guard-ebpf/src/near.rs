@@ -233,7 +233,7 @@ fn mix(hash: u64, directory: u64, dentry: u64, session: u64) -> u64 {
     let mixed = (hash ^ kernel::constant(&kernel::DIGEST_KEY)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         ^ directory.wrapping_mul(0xff51_afd7_ed55_8ccd)
         ^ number.wrapping_mul(0xc4ce_b9fe_1a85_ec53)
-        ^ session;
+        ^ session.wrapping_mul(0x2545_f491_4f6c_dd1d);
     mixed >> 32
 }
 

@@ -15,7 +15,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::execv;
 
 use super::Test;
-use super::agent::{End, Way, Who, attempt};
+use super::agent::{End, Way, Who, attempt, inside};
 use super::ground::{At, Kind, RAN};
 use super::stage::Stage;
 use super::{sys, written};
@@ -24,6 +24,7 @@ use log::{of, until};
 pub(super) const TESTS: &[Test] = &[
     Test::new("every short program leaves its fork, its image, its argv and its end", lineage).within(200),
     Test::new("an exec's record shows argv to its end and no further", argv::whole).within(200),
+    Test::new("what one session has done first is told of another too", firsts).within(200),
     Test::new("no name of an agent's choice forges a record or is cut", names::hostile).within(200),
     Test::new("a jump of the clock is told, and the order of records stays", names::clock).within(200),
     Test::new("two agents' storms of opens, connects and programs lose nothing", storm::nothing_is_lost)
@@ -48,6 +49,60 @@ write:
   rules: [{ id: open, paths: [\"/t/open/**\"], verdict: allow }]
 read: { default: allow }
 ";
+
+/// Records each allow once.
+pub(super) const FIRST: &str = "version: 1
+policy: kt-first
+applies_to:
+  - cgroup: /kt/first/**
+mode: enforce
+audit: { allows: first, on_loss: block }
+exec: { default: allow }
+connect:
+  default: block
+  rules:
+    - { id: dns, to: [\"127.0.0.1:7070/udp\"], verdict: allow }
+write:
+  default: block
+  rules: [{ id: open, paths: [\"/t/open/**\"], verdict: allow }]
+read: { default: allow }
+";
+
+/// Two sessions under one policy do the same, twice each.
+fn firsts() -> Result<()> {
+    let stage = Stage::set()?;
+    let file = Path::new(super::ground::GROUND).join("open/first");
+    std::fs::write(&file, "x")?;
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let cgroup = stage.cgroup("first")?;
+        let end = inside(cgroup.path(), Who::Root, || {
+            for _ in 0..2 {
+                std::fs::read(&file)?;
+                std::net::UdpSocket::bind("127.0.0.1:0")?.send_to(b"x", "127.0.0.1:7070")?;
+            }
+            Ok(())
+        })?;
+        ensure!(end == End::Did, "the agent ended with {end:?}");
+        let name = cgroup.name();
+        let wanted = ["/t/open/first", "127.0.0.1:7070/udp"];
+        told.push(until(Duration::from_secs(20), || {
+            let records = of(written::records()?, &name);
+            let counts = wanted.map(|object| {
+                records
+                    .iter()
+                    .filter(|record| record["object"] == object && record["verdict"] == "allow")
+                    .count()
+            });
+            Ok((counts.iter().all(|&count| count > 0)).then_some(counts))
+        }));
+    }
+    for told in told {
+        let counts = told?;
+        ensure!(counts == [1, 1], "of what a session did twice {counts:?} records are there");
+    }
+    Ok(())
+}
 
 const PROGRAMS: usize = 50;
 /// SHA-256 of `one`, NUL, `two words`, NUL.

@@ -22,6 +22,7 @@ pub(super) fn all() -> Vec<(String, String)> {
         ("args", super::args::POLICY),
         ("args-next", super::args::CANDIDATE),
         ("every", super::audit::POLICY),
+        ("first", super::audit::FIRST),
         ("argv", super::audit::argv::POLICY),
         ("verdicts", super::verdicts::POLICY),
         ("run", super::sessions::POLICY),
