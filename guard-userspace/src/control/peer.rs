@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use procfs::process::Process;
 use tokio::net::UnixStream;
 
 /// The process that connected.
@@ -11,6 +12,15 @@ pub struct Peer {
     pub pid: u32,
     /// The user's name, or the number if it has none.
     pub user: String,
+    /// What it was when it was taken as a client: when it began, and where. Nothing if it was gone by then.
+    began: Option<Life>,
+}
+
+/// A process: by its number alone it could be another one's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Life {
+    start: u64,
+    cgroup: String,
 }
 
 impl Peer {
@@ -21,8 +31,22 @@ impl Peer {
             .and_then(|pid| u32::try_from(pid).ok())
             .ok_or_else(|| std::io::Error::other("the peer has no process id in this namespace"))?;
         let uid = credentials.uid();
-        Ok(Self { uid, pid, user: user(uid) })
+        Ok(Self { uid, pid, user: user(uid), began: life(pid) })
     }
+
+    /// The cgroups, as paths below the mount, that the process is in and was in when it became a client; none if it is gone.
+    pub(crate) fn cgroups(&self) -> Option<[String; 2]> {
+        let (began, now) = (self.began.as_ref()?, life(self.pid)?);
+        (began.start == now.start).then(|| [began.cgroup.clone(), now.cgroup])
+    }
+}
+
+fn life(pid: u32) -> Option<Life> {
+    let start = || Process::new(pid.try_into().ok()?).ok()?.stat().ok().map(|stat| stat.starttime);
+    let before = start()?;
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let cgroup = groups.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned();
+    (start() == Some(before)).then_some(Life { start: before, cgroup })
 }
 
 /// The name of a user. Read from the file: a static program has no other name services.
@@ -52,6 +76,24 @@ pub(super) fn group(wanted: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_peer_is_where_its_process_is_and_one_that_is_gone_is_nowhere() -> std::io::Result<()> {
+        let (one, _other) = UnixStream::pair()?;
+        let mut peer = Peer::of(&one)?;
+        let [then, now] = peer.cgroups().unwrap_or_default();
+        assert!(then == now && now.starts_with('/'), "{then:?}, {now:?}");
+        let began = peer.began.clone();
+        // Another process with the same number.
+        peer.began.as_mut().unwrap().start += 1;
+        assert_eq!(peer.cgroups(), None);
+        peer.began = began;
+        let mut child = std::process::Command::new("/bin/true").spawn()?;
+        peer.pid = child.id();
+        child.wait()?;
+        assert_eq!((life(peer.pid), peer.cgroups()), (None, None));
+        Ok(())
+    }
 
     #[test]
     fn users_are_named_as_the_list_says() {

@@ -18,6 +18,12 @@ impl Daemon {
             Reply::Error(Refusal::Forbidden(
                 "a task inside a domain may not speak with the daemon".to_owned(),
             ))
+        } else if call.peer.cgroups().is_none() {
+            // The socket may be another process's by now, and nobody says where that is.
+            reader.note("control-refused", asked(&call.peer));
+            Reply::Error(Refusal::Forbidden(
+                "the process that connected is gone: ask from one that waits for the answer".to_owned(),
+            ))
         } else if let Some(refusal) = self.unrecorded(&call.request, reader) {
             Reply::Error(refusal)
         } else if self.holds.is_early(&call.request) {
@@ -31,9 +37,8 @@ impl Daemon {
     /// The kernel lets no task of a domain connect; this is the second lock, and the first where no LSM program is
     /// called: there labels are not inherited either.
     pub(super) fn is_governed(&self, peer: &Peer) -> bool {
-        let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", peer.pid)).unwrap_or_default();
-        let path = cgroup.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-        self.kernel.label(peer.pid).is_some() || self.plan.domain_of(path.as_bytes()) != 0
+        let is_governed = |path: &String| self.plan.domain_of(path.as_bytes()) != 0;
+        self.kernel.label(peer.pid).is_some() || peer.cgroups().iter().flatten().any(is_governed)
     }
 
     /// What lets more through is done only where it can be written down. To refuse, to stop, to enforce and to look can

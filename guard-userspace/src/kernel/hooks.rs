@@ -34,7 +34,8 @@ impl Tier {
     pub const PARTIAL: &'static str = "bpf is not in the kernel's list of security modules, so only the network is \
         enforced, by cgroup programs. NOT covered: files, programs, capabilities, signals, tracing, unix sockets, \
         packet, vsock and other families, socket options beyond what packets show, listening on a port that a task \
-        did not bind, sockets made or connected outside, and records of what is allowed. Boot with lsm=…,bpf";
+        did not bind, sockets made or connected outside, and records of what is allowed; what would be boxed or held \
+        is refused. Boot with lsm=…,bpf";
 }
 
 /// Whether a kernel must have the hook.

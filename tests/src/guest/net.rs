@@ -99,6 +99,18 @@ pub(super) const TESTS: &[Test] = &[
     )
     .on(On::WithoutBpf)
     .within(60),
+    Test::new(
+        "with --allow-partial a throttle is kept, and a sandbox refused",
+        partial::a_throttle_is_kept_and_a_sandbox_refused,
+    )
+    .on(On::WithoutBpf)
+    .within(60),
+    Test::new(
+        "with --allow-partial the daemon takes no orders from who is inside, or was",
+        partial::the_daemon_takes_no_orders_from_inside,
+    )
+    .on(On::WithoutBpf)
+    .within(60),
 ];
 
 /// A way out, or a way that must stay open.
