@@ -1,5 +1,6 @@
 //! What the fuzz targets do with their bytes, so that the same runs under cargo-fuzz and as an ordinary test.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use guard_common::abi::{Action, Verdict};
@@ -97,7 +98,7 @@ pub fn matcher(bytes: &[u8]) {
     };
     let Ok(plan) = compile_alone(&lower::policy(&document)) else { return };
     for attempt in asked.into_iter().filter_map(|bytes| attempt(action, bytes)) {
-        let expected = judge(&[Joined { document: &document, profile: None }], &attempt);
+        let expected = judge(from_ref(&document), &[Joined { document: &document, profile: None }], &attempt);
         let decision = plan.decide(1, &lower::question(&attempt));
         assert_eq!(decision.verdict(), expected.verdict, "{attempt:?} under {document:#?}");
         assert_eq!(decision.shadow_verdict(), expected.shadow, "{attempt:?} under {document:#?}");

@@ -1,5 +1,6 @@
 //! Large policies: rules that are not told apart any more, automata that are split, policies that are refused.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use guard_common::abi::{Action, Verdict};
@@ -81,7 +82,7 @@ fn agrees(document: &Document, plan: &Plan, attempts: usize) {
     let mut random = Random::new(7);
     for _ in 0..attempts {
         let attempt = attempt(&mut random);
-        let expected = judge(&[Joined { document, profile: None }], &attempt);
+        let expected = judge(from_ref(document), &[Joined { document, profile: None }], &attempt);
         let question = lower::question(&attempt);
         let decision = plan.decide(1, &question);
         assert_eq!(decision.verdict(), expected.verdict, "{attempt:?}");

@@ -56,7 +56,7 @@ fn difference(documents: &[Document], seed: u64, attempts: usize) -> Option<Stri
     for _ in 0..attempts {
         let attempt = generate::attempt(&mut random, documents);
         let domain = plan.domains[random.below(plan.domains.len())].id;
-        let expected = judge(&joined(&plan, domain, documents), &attempt);
+        let expected = judge(documents, &joined(&plan, domain, documents), &attempt);
         let answered = answered(&plan, domain, &attempt);
         if expected != answered {
             return Some(format!("{attempt:?}\nthe oracle says {expected:?}\nthe plan says   {answered:?}"));
@@ -179,7 +179,7 @@ fn a_path_alone_answers_unless_it_asks_for_arguments() {
             let path_only = plan.decide(domain, &Question { args: None, ..whole.clone() });
             if path_only.needs_args {
                 let attempt = Attempt::Exec { path: path.clone(), args: Vec::new() };
-                let expected = judge(&joined(&plan, domain, &unconditional), &attempt);
+                let expected = judge(&unconditional, &joined(&plan, domain, &unconditional), &attempt);
                 assert_eq!(path_only.verdict(), expected.verdict, "seed {seed}: {attempt:?}");
             } else {
                 assert_eq!(path_only, plan.decide(domain, &whole), "seed {seed}: {attempt:?}");

@@ -1,6 +1,8 @@
 //! Everything the kernel is told, and everything the daemon needs to render what the kernel says.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use guard_common::abi::CAPS_KEPT;
@@ -165,9 +167,18 @@ impl Builder {
 
     fn lay_out(&mut self, most: Naming, memo: &mut Memo) -> Result<Plan, Error> {
         let mut answers: Vec<Vec<Answers>> = Vec::new();
+        let guarded = self.gateways();
         for unit in &mut self.units {
             unit.budgets.clear();
-            let row = SECTIONS.iter().map(|&action| unit.answers(action, most, memo));
+            // What a candidate would do changes nothing for others.
+            let own;
+            let guarded = if unit.candidate {
+                own = guarded.iter().copied().chain(unit.gateways()).collect();
+                &own
+            } else {
+                &guarded
+            };
+            let row = SECTIONS.iter().map(|&action| unit.answers(action, most, guarded, memo));
             answers.push(row.collect::<Result<_, _>>()?);
         }
         let sha256 = self.sha256();
@@ -217,6 +228,13 @@ impl Builder {
             sha256,
             used,
         })
+    }
+
+    /// All that tasks of a domain are sent to, whichever domain that is: whoever else took such an address would have what they
+    /// send.
+    fn gateways(&self) -> BTreeSet<SocketAddr> {
+        let units = self.units.iter().filter(|unit| !unit.candidate);
+        units.flat_map(Unit::gateways).collect()
     }
 
     fn sha256(&self) -> [u8; 32] {

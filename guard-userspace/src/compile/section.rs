@@ -1,5 +1,6 @@
 //! One section of one unit: rules, gateway and baseline in, at most two automata out.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub(super) struct Section<'a> {
     pub(super) action: Action,
     pub(super) rules: &'a [Rule],
     pub(super) gateway: &'a [Spanned<SocketAddr>],
+    /// Every gateway that nobody may pose as: its own, and those of whatever else is loaded.
+    pub(super) guarded: &'a BTreeSet<SocketAddr>,
     /// Whether the baseline is joined in. A profile is only ever joined with its policy, which has it.
     pub(super) baseline: bool,
     /// For each rule, what its answer carries: its verdict and the number of its profile or budget.
@@ -131,7 +134,7 @@ impl Section<'_> {
         self.last_words(&mut writer.language);
         if self.baseline && part != Part::Wild {
             add_baseline(&mut writer.language, self.action);
-            self.guard_gateway(&mut writer.language);
+            self.guard_gateways(&mut writer.language);
         }
         Ok((writer.language, rules))
     }
@@ -159,15 +162,15 @@ impl Section<'_> {
         }
     }
 
-    /// Nobody inside a domain may pose as its gateway, neither on its address nor on all of the host's.
-    fn guard_gateway(&self, language: &mut Language) {
-        if self.action != Action::Listen || self.gateway.is_empty() {
+    /// Nobody inside a domain may pose as a gateway, neither on its address nor on all of the host's.
+    fn guard_gateways(&self, language: &mut Language) {
+        if self.action != Action::Listen || self.guarded.is_empty() {
             return;
         }
         let end = block(language, false);
-        for gateway in self.gateway {
-            for ip in [gateway.value.ip(), [0; 4].into(), [0; 16].into()] {
-                let address = SocketAddr::new(ip, gateway.value.port());
+        for gateway in self.guarded {
+            for ip in [gateway.ip(), [0; 4].into(), [0; 16].into()] {
+                let address = SocketAddr::new(ip, gateway.port());
                 let root = address::socket(&mut language.fragments, address, Proto::Any, end);
                 language.roots.push(root);
             }

@@ -1,5 +1,6 @@
 //! A unit is what answers: a policy, or one of its profiles.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -116,6 +117,10 @@ impl Unit {
         }
     }
 
+    pub(super) fn gateways(&self) -> impl Iterator<Item = SocketAddr> {
+        self.gateway().iter().map(|gateway| gateway.value)
+    }
+
     /// The profiles (from 1) that rules of this unit sandbox into.
     pub(super) fn sandboxes(&self) -> Vec<u8> {
         let mut numbers = Vec::new();
@@ -140,6 +145,7 @@ impl Unit {
         &mut self,
         action: Action,
         most: Naming,
+        guarded: &BTreeSet<SocketAddr>,
         memo: &mut Memo,
     ) -> Result<Answers, Error> {
         let default = Answer::new(self.default_effect(action).verdict(), Answer::RULE_DEFAULT, 0);
@@ -151,6 +157,7 @@ impl Unit {
             action,
             rules: self.rules(action),
             gateway: self.gateway(),
+            guarded,
             baseline: self.profile.is_none(),
             effects: &effects,
         };

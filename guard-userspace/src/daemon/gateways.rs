@@ -81,8 +81,7 @@ impl Gateways {
     pub(super) fn follow(&mut self, loaded: &Loaded) -> Vec<SocketAddr> {
         let mut named: BTreeMap<SocketAddr, Vec<String>> = BTreeMap::new();
         for policy in &loaded.policies {
-            let profiles = policy.profiles.iter().filter_map(|profile| profile.gateway.as_ref()).flatten();
-            for gateway in policy.gateway.iter().chain(profiles) {
+            for gateway in policy.gateways() {
                 let address = SocketAddr::new(gateway.value.ip().to_canonical(), gateway.value.port());
                 let names = named.entry(address).or_default();
                 if !names.contains(&policy.name.value) {

@@ -88,7 +88,7 @@ fn gateway(policy: &Policy, profile: Option<&str>, request: &Request) -> Option<
         Request::Connect { to, proto: Proto::Tcp } if reachable(to) => {
             Some(Decision { verdict: Verdict::Allow, why: Why::Gateway, shadow: None })
         }
-        Request::Listen { port, .. } if policy.gateway.iter().any(|gateway| gateway.port() == *port) => {
+        Request::Listen { port, .. } if policy.gateways().any(|gateway| gateway.port() == *port) => {
             Some(Decision { verdict: Verdict::Block, why: Why::Gateway, shadow: None })
         }
         Request::Exec { .. }

@@ -29,7 +29,7 @@ pub struct Policy {
     /// Set: this document is the candidate for the named policy. It is decided on the same events and recorded
     /// beside the active verdict, never enforced.
     pub candidate_for: Option<Spanned<String>>,
-    /// Always connectable, and cannot be bound by a domain. Never port 0, never an unspecified address.
+    /// Always connectable, and cannot be bound by any domain. Never port 0, never an unspecified address.
     pub gateway: Vec<Spanned<SocketAddr>>,
     pub audit: Audit,
     pub sections: Sections,
@@ -44,6 +44,12 @@ pub struct Policy {
 impl Policy {
     pub fn profile(&self, name: &str) -> Option<&Profile> {
         self.profiles.iter().find(|profile| profile.name.value == name)
+    }
+
+    /// Every gateway that it or one of its profiles states.
+    pub fn gateways(&self) -> impl Iterator<Item = &Spanned<SocketAddr>> {
+        let profiles = self.profiles.iter().filter_map(|profile| profile.gateway.as_ref()).flatten();
+        self.gateway.iter().chain(profiles)
     }
 
     /// What the policy itself answers for `action` when no rule matches.

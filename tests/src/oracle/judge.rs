@@ -37,12 +37,14 @@ pub struct Joined<'a> {
     pub profile: Option<usize>,
 }
 
-pub fn judge(joined: &[Joined<'_>], attempt: &Attempt) -> Expected {
+/// What the joined ones answer. `loaded` is all that is loaded beside them: whose gateway it is makes no difference to whoever
+/// would pose as one.
+pub fn judge(loaded: &[Document], joined: &[Joined<'_>], attempt: &Attempt) -> Expected {
     let mut verdict = None;
     let mut by = By::Nobody;
     let mut shadow = None;
     for (unit, part) in joined.iter().enumerate() {
-        let said = part.say(unit, attempt);
+        let said = part.say(loaded, unit, attempt);
         let would = said.shadow.max(Some(said.verdict).filter(|_| part.document.shadow));
         shadow = shadow.max(would);
         let (own, own_by) = if part.document.shadow {
@@ -59,7 +61,7 @@ pub fn judge(joined: &[Joined<'_>], attempt: &Attempt) -> Expected {
 }
 
 impl Joined<'_> {
-    fn say(&self, unit: usize, attempt: &Attempt) -> Expected {
+    fn say(&self, loaded: &[Document], unit: usize, attempt: &Attempt) -> Expected {
         let action = attempt.action();
         let nothing = Expected { verdict: Verdict::Allow, by: By::Default { unit }, shadow: None };
         let Some((rules, default)) = self.section(action) else { return nothing };
@@ -80,7 +82,7 @@ impl Joined<'_> {
                 answer = Some((rule.verdict, By::Rule { unit, rule: index }));
             }
         }
-        let forbidden = self.forbidden(unit, attempt);
+        let forbidden = self.forbidden(loaded, unit, attempt);
         if answer.is_none_or(|(verdict, _)| verdict < Verdict::Block) {
             answer = forbidden.map(|by| (Verdict::Block, by)).or(answer);
         }
@@ -136,7 +138,7 @@ impl Joined<'_> {
     }
 
     /// What no policy can open; a profile is never alone, so its policy says it.
-    fn forbidden(&self, unit: usize, attempt: &Attempt) -> Option<By> {
+    fn forbidden(&self, loaded: &[Document], unit: usize, attempt: &Attempt) -> Option<By> {
         if self.profile.is_some() {
             return None;
         }
@@ -149,11 +151,17 @@ impl Joined<'_> {
             }
             Attempt::Net { action: Action::Listen, address, port, .. } => {
                 let address = plain(*address);
-                let posing = self
-                    .document
-                    .gateway
+                let profiles = |document: &Document| {
+                    document
+                        .profiles
+                        .iter()
+                        .flat_map(|profile| profile.gateway.clone().unwrap_or_default())
+                        .collect()
+                };
+                let posing = loaded
                     .iter()
-                    .any(|(ip, own)| own == port && (address.is_unspecified() || plain(*ip) == address));
+                    .flat_map(|document| [document.gateway.clone(), profiles(document)].concat())
+                    .any(|(ip, own)| own == *port && (address.is_unspecified() || plain(ip) == address));
                 posing.then_some(By::Gateway { unit })
             }
             Attempt::Net { .. } => None,

@@ -49,8 +49,7 @@ fn boundary(policy: &Policy, found: &mut Vec<Diagnostic>) {
 }
 
 fn gateway(policy: &Policy, found: &mut Vec<Diagnostic>) {
-    let profiles = policy.profiles.iter().filter_map(|profile| profile.gateway.as_ref()).flatten();
-    for gateway in policy.gateway.iter().chain(profiles).filter(|gateway| !gateway.ip().is_loopback()) {
+    for gateway in policy.gateways().filter(|gateway| !gateway.ip().is_loopback()) {
         let message = format!("the gateway {} is not on this host's loopback", gateway.value);
         found.push(
             Diagnostic::new(Code::GatewayNotLoopback, gateway.span, message)

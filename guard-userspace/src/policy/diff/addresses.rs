@@ -21,7 +21,7 @@ pub(super) fn compare(old: &Policy, new: &Policy, profile: Option<&str>, differe
     let mut ports = BTreeSet::from([1]);
     let mut addrs: BTreeSet<IpAddr> =
         BTreeSet::from([IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]);
-    for gateway in sides.iter().flat_map(|policy| &policy.gateway) {
+    for gateway in sides.iter().flat_map(|policy| policy.gateways()) {
         boundaries(&mut addrs, gateway.ip(), 128);
         edge(&mut ports, gateway.port(), gateway.port());
     }
@@ -52,7 +52,7 @@ pub(super) fn compare(old: &Policy, new: &Policy, profile: Option<&str>, differe
     }
     sides
         .iter()
-        .flat_map(|policy| &policy.gateway)
+        .flat_map(|policy| policy.gateways())
         .for_each(|gateway| edge(&mut ports, gateway.port(), gateway.port()));
     let binds = ports
         .iter()
