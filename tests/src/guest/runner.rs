@@ -27,7 +27,7 @@ enum Outcome {
     Skip(String),
 }
 
-/// The whole program: `guest-tests [--list | --as-if-supported] [WORD…]`, each word a part of the names to run.
+/// The whole program: `guest-tests [--list [without-bpf] | --as-if-supported] [WORD…]`, each word a part of the names to run.
 pub fn main() -> ExitCode {
     // PID 1 waits with SIGCHLD blocked, and a mask is inherited: a shell's `wait` could miss an end.
     if let Err(error) = nix::sys::signal::SigSet::empty().thread_set_mask() {
@@ -42,7 +42,11 @@ pub fn main() -> ExitCode {
             thread::park();
         },
         ["--list"] => {
-            suites().for_each(|test| println!("{}", test.name));
+            suites().filter(|test| test.on != On::WithoutBpf).for_each(|test| println!("{}", test.name));
+            ExitCode::SUCCESS
+        }
+        ["--list", "without-bpf"] => {
+            suites().filter(|test| test.on == On::WithoutBpf).for_each(|test| println!("{}", test.name));
             ExitCode::SUCCESS
         }
         words => all(words),
