@@ -5,6 +5,7 @@ mod attach;
 pub mod btf;
 mod checks;
 mod data;
+mod error;
 mod facts;
 #[cfg(test)]
 mod frames;
@@ -20,13 +21,14 @@ mod symbols;
 mod why;
 
 pub use ask::Asker;
+pub use error::LoadError;
 pub use facts::FactError;
 pub use govern::Governed;
 pub use holds::go_on;
 pub use hooks::Tier;
 pub use install::{Arenas, InstallError};
 pub(crate) use load::forget_object;
-pub use load::{HookState, Kernel, LoadError, build_id, facts, fitness, probe, refuse_old_kernels};
+pub use load::{HookState, Kernel, build_id, facts, fitness, probe, refuse_old_kernels};
 pub use pins::Pins;
 pub use symbols::ways_agree as symbols_agree;
 pub use why::WhyMarks;

@@ -14,7 +14,8 @@ use guard_common::table::Answer;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::btf::Btf;
-use super::load::{Kernel, LoadError, pin_error};
+use super::error::{LoadError, pin_error};
+use super::load::Kernel;
 use super::{Arenas, InstallError, Pins, checks};
 use crate::compile::explain::Question;
 use crate::sys::bpf;

@@ -14,8 +14,9 @@ use aya::{Btf, Ebpf, Endianness};
 use tracing::debug;
 
 use super::Pins;
+use super::error::{LoadError, pin_error};
 use super::hooks::{HOOKS, Hook, Kind};
-use super::load::{HookState, LoadError, pin_error};
+use super::load::HookState;
 use crate::sys::bpf;
 
 /// A hook with its program, to be loaded.

@@ -9,9 +9,10 @@ use guard_common::abi::offsets::{
 };
 
 use super::btf::Btf;
+use super::error::LoadError;
 use super::facts::Facts;
 use super::hooks::{Hook, Need, Tier, hooks};
-use super::load::{HookState, LoadError};
+use super::load::HookState;
 use super::symbols;
 
 /// What the programs must be told.

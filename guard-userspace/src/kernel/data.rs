@@ -7,7 +7,7 @@ use guard_common::limits::CGROUP_FILTER_BITS;
 use zerocopy::IntoBytes;
 
 use super::Pins;
-use super::load::{LoadError, pin_error};
+use super::error::{LoadError, pin_error};
 use crate::sys::bpf;
 
 /// Bytes of the filter of cgroups.

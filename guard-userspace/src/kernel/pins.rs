@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::load::{LoadError, pin_error};
+use super::error::{LoadError, pin_error};
 
 /// In the name of a set of links that is being made.
 const UNFINISHED: &str = "+";
