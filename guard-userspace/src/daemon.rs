@@ -362,6 +362,9 @@ impl Daemon {
                         self.reload();
                     }
                     let silenced = !crate::status::ftrace_enabled();
+                    if silenced != told_ftrace {
+                        reader.note("ftrace", vec![("enabled", Value::Flag(!silenced))]);
+                    }
                     if silenced && !told_ftrace {
                         error!("kernel.ftrace_enabled is 0: every LSM program is silent; write 1 to mend it");
                     }

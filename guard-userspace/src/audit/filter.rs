@@ -57,7 +57,7 @@ pub enum FilterError {
 }
 
 /// What `kind` says in a record, in the order of `docs/audit-format.md`.
-pub const KINDS: [&str; 28] = [
+pub const KINDS: [&str; 29] = [
     "decision",
     "enter",
     "exec",
@@ -75,6 +75,7 @@ pub const KINDS: [&str; 28] = [
     "approval-void",
     "mode",
     "gateway",
+    "ftrace",
     "drill",
     "agent-outside",
     "control-refused",

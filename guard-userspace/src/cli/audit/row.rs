@@ -106,6 +106,10 @@ pub(super) fn other(entry: &Entry<'_>, line: &[u8]) -> String {
                 said.remarks()
             )
         }
+        "ftrace" if said.text("enabled") == "false" => {
+            "SILENCED kernel.ftrace_enabled is 0: nothing is enforced from here on".to_owned()
+        }
+        "ftrace" => "HEARD    kernel.ftrace_enabled is 1 again: LSM programs are called".to_owned(),
         "control-refused" => format!("REFUSED  a task of a domain asked the daemon{}", said.by()),
         "agent-outside" => {
             let (exe, pid) = (said.text("exe"), said.text("pid"));
