@@ -167,8 +167,7 @@ fn can_restart(task: Ptr, case: u64) -> bool {
     }
 }
 
-/// The number of the system call the task is in: of all that the task gave the kernel looks at the low half, and a bit of that
-/// says x32.
+/// The number of the call the task is in: the kernel looks at the low half of the register, and a bit of it says x32.
 #[inline(always)]
 pub(crate) fn call(task: Ptr) -> u32 {
     call_of(registers(task))

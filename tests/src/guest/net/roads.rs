@@ -12,7 +12,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use super::super::sys::{adopt, call, call_fd, words};
 use super::Road;
 use super::world::{
-    self, ALIKE, DNS, GATEWAY, LOCAL, OTHER, OUT, OUT_V6, SECRET, WEB, check, connect, dns, mapped, option,
+    ALIKE, DNS, GATEWAY, LOCAL, OTHER, OUT, OUT_V6, SECRET, WEB, check, connect, dns, full, mapped, option,
     send, socket, v4, v6,
 };
 
@@ -241,27 +241,6 @@ pub(super) const ODD: &[Road] = &[
 
 pub(super) fn made(family: i32, kind: i32, protocol: i32) -> io::Result<Vec<OwnedFd>> {
     Ok(vec![socket(family, kind, protocol)?])
-}
-
-/// A socket that has room for nothing more: its filter takes it all.
-fn full(kind: i32) -> io::Result<Vec<OwnedFd>> {
-    /// A load, and the end.
-    const LOAD: [u8; 8] = [0; 8];
-    const END: [u8; 8] = [6, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
-    let socket = socket(INET, kind, 0)?;
-    let fits = |loads: usize| {
-        let code = [LOAD.repeat(loads), END.to_vec()].concat();
-        let program = words(&[loads as u64 + 1, code.as_ptr() as u64]);
-        let _ = option(&socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &[0; 4]);
-        option(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program).is_ok()
-    };
-    let (mut fitting, mut end) = (0, world::ROOM / 8);
-    while end - fitting > 1 {
-        let middle = fitting.midpoint(end);
-        if fits(middle) { fitting = middle } else { end = middle }
-    }
-    check(fits(fitting))?;
-    Ok(vec![socket])
 }
 
 pub(super) fn connected(family: i32, kind: i32, to: &[u8]) -> io::Result<Vec<OwnedFd>> {

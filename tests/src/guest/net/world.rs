@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::super::sys::{call, call_fd};
+use super::super::sys::{call, call_fd, words};
 use super::limits::wait_for_gateway;
 
 /// The internet.
@@ -285,6 +285,27 @@ pub(super) fn option(socket: &OwnedFd, level: i32, option: i32, value: &[u8]) ->
         &mut [socket.into(), level.into(), option.into(), value.into(), value.len().into()],
     )
     .map(drop)
+}
+
+/// A socket that has room for nothing more: its filter takes it all.
+pub(super) fn full(kind: i32) -> io::Result<Vec<OwnedFd>> {
+    /// A load, and the end.
+    const LOAD: [u8; 8] = [0; 8];
+    const END: [u8; 8] = [6, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
+    let socket = socket(libc::AF_INET, kind, 0)?;
+    let fits = |loads: usize| {
+        let code = [LOAD.repeat(loads), END.to_vec()].concat();
+        let program = words(&[loads as u64 + 1, code.as_ptr() as u64]);
+        let _ = option(&socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &[0; 4]);
+        option(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program).is_ok()
+    };
+    let (mut fitting, mut end) = (0, ROOM / 8);
+    while end - fitting > 1 {
+        let middle = fitting.midpoint(end);
+        if fits(middle) { fitting = middle } else { end = middle }
+    }
+    check(fits(fitting))?;
+    Ok(vec![socket])
 }
 
 /// A check that is an error with a number if it fails.
