@@ -60,7 +60,8 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     if subject::outside() { 0 } else { through(file) }
 }
 
-/// What writes to a network device of the task's own makes, no socket of guard's sends.
+/// A write to a tunnel's device is a packet that has passed no socket; one to a device of any other kind is what opening it
+/// is refused for.
 #[inline(never)]
 fn to_device(file: Ptr) -> i32 {
     let Some(subject) = subject::inside_seldom() else { return 0 };
